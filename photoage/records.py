@@ -61,3 +61,37 @@ class Estimate:
     age: float
     age_low: float
     age_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """Options that decide which faces a photo has; a change means detecting again."""
+
+    det_thresh: float = 0.5
+    det_size: int = 640
+    min_face: int = 24  # pixels of the upright photo, short side of the box
+
+    @property
+    def key(self) -> str:
+        """Stable text that tells two different sets of options apart."""
+        return f"thresh={self.det_thresh:g},size={self.det_size},min={self.min_face}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoFaces:
+    """What reading one photo gave: its identity, its upright size in pixels, and its faces."""
+
+    content_hash: str  # hex blake2b-128 of the file's bytes
+    width: int
+    height: int
+    taken_at: datetime | None
+    detections: tuple[Detection, ...]  # left to right: the position is the face_index
+
+
+@dataclass(frozen=True, slots=True)
+class WalkProblem:
+    """A path that the walk could not enter or stat; `kind` is a short stable word."""
+
+    path: str
+    kind: str
+    message: str
