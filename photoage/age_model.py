@@ -1,15 +1,10 @@
-"""The age model: ResNet-50 with a single-neuron head, its checkpoint file, its start weights.
-
-A checkpoint is one safetensors file: the weights under torchvision's names, half precision, and a
-JSON document under the metadata key `photoage`.
-"""
+"""The age model: ResNet-50 with a single-neuron head, its weights, and its predictions."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,48 +12,36 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import ResNet50_Weights, resnet50
 
-from photoage.align import TEMPLATE_VERSION
-from photoage.errors import CheckpointError
+from photoage.checkpoint import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    METADATA_KEY,
+    CheckpointInfo,
+    Interval,
+    read_checkpoint_info,
+)
+from photoage.errors import CheckpointError, DeviceError
+from photoage.evaluate import interval_bounds
+from photoage.records import Estimate
 
-ARCHITECTURE = "torchvision.resnet50/fc=1"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-METADATA_KEY = "photoage"
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "AgeModel",
+    "CheckpointInfo",
+    "Interval",
+    "Predictor",
+    "autocast_dtype",
+    "choose_device",
+    "initial_model",
+    "load_checkpoint",
+    "load_weights",
+    "normalise",
+    "read_checkpoint_info",
+    "save_checkpoint",
+]
+
 MAX_AGE = 116.0
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
-
-    Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
-    and to add. Method: Vovk's Mondrian split-conformal prediction; each side covers
-    (1 + coverage) / 2 of the calibration residuals.
-    """
-
-    coverage: float
-    edges: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """Everything about a checkpoint that is not a weight."""
-
-    name: str
-    crop_size: int
-    interval: Interval
-    flip_average: bool = False
-    architecture: str = ARCHITECTURE
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    template: str = TEMPLATE_VERSION
-    init: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    licence: str = "non-commercial research only (derived from UTKFace and InsightFace models)"
 
 
 class AgeModel(nn.Module):
@@ -95,8 +78,6 @@ def normalise(crops: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ..
 
 def choose_device(name: str) -> torch.device:
     """`auto`, `cpu` or `cuda` to a device; raises `DeviceError` when CUDA is asked for in vain."""
-    from photoage.errors import DeviceError
-
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("no CUDA device is available to PyTorch (see `photoage doctor`)")
     if name == "auto":
@@ -140,6 +121,12 @@ class Predictor:
                 ages = (ages + self.model(x.flip(3))) / 2
         return ages.float().clamp_(0.0, MAX_AGE).cpu()
 
+    def estimate(self, crops: torch.Tensor, batch_size: int = 64) -> list[Estimate]:
+        """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
+        ages = torch.cat([torch.empty(0), *(self.predict(part) for part in crops.split(batch_size))]).numpy()
+        low, high = interval_bounds(ages, self.info.interval)
+        return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
+
 
 def save_checkpoint(path: Path, backbone: nn.Module, info: CheckpointInfo) -> None:
     """Write a checkpoint in half precision; the file appears whole or not at all."""
@@ -151,31 +138,6 @@ def save_checkpoint(path: Path, backbone: nn.Module, info: CheckpointInfo) -> No
     partial = path.with_name(path.name + ".part")
     save_file(weights, partial, metadata={METADATA_KEY: json.dumps(asdict(info), sort_keys=True)})
     partial.replace(path)
-
-
-def read_checkpoint_info(path: Path) -> CheckpointInfo:
-    """Only the metadata of a checkpoint. Raises `CheckpointError`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
-    if text is None:
-        raise CheckpointError(f"{path}: not a photoage checkpoint (no metadata)")
-    try:
-        raw = json.loads(text)
-        raw["interval"] = Interval(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in raw["interval"].items()}
-        )
-        raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
-        info = CheckpointInfo(**raw)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: malformed checkpoint metadata ({error})") from error
-    if info.architecture != ARCHITECTURE:
-        raise CheckpointError(f"{path}: architecture {info.architecture} is not {ARCHITECTURE}")
-    if info.template != TEMPLATE_VERSION:
-        raise CheckpointError(f"{path}: made for alignment {info.template}, not {TEMPLATE_VERSION}")
-    return info
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
@@ -231,7 +193,7 @@ def initial_model(init: str) -> AgeModel:
     if path.suffix in (".pth", ".pt"):
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001 - torch raises pickle, zip and runtime errors here
+        except Exception as error:
             raise CheckpointError(f"{path}: not a readable state dict ({error})") from error
         _load_classifier(model, dict(weights), url=str(path))
         return model

@@ -69,7 +69,7 @@ class DetectOptions:
 
     det_thresh: float = 0.5
     det_size: int = 640
-    min_face: int = 24  # pixels of the upright photo, short side of the box
+    min_face: int = 24  # pixels of the upright photo, short side of the bbox
 
     @property
     def key(self) -> str:

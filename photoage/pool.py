@@ -1,0 +1,127 @@
+"""Worker processes that a photo can crash, hang or exhaust without costing another photo."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from photoage.errors import DecodeError, PhotoageError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 12  # tasks in flight per worker: enough to bridge one batch of the age model
+GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T, R]):
+    """A task with what became of it: a value or a failure, never both."""
+
+    task: T
+    value: R | None = None
+    failure: DecodeError | None = None
+
+
+class PhotoPool:
+    """A pool of spawned processes with a time limit per task. Use as a context manager."""
+
+    def __init__(self, workers: int, *, timeout: float, initializer: Callable[[], None]) -> None:
+        """`timeout` in seconds for one task, its worker's first-time loading included."""
+        self.workers, self.timeout, self._initializer = workers, timeout, initializer
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPool:
+        # Spawned, not forked: a fork of a process in which torch has run threads can hang.
+        return ProcessPool(
+            self.workers, initializer=self._initializer, context=multiprocessing.get_context("spawn")
+        )
+
+    def __enter__(self) -> PhotoPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def run(
+        self, function: Callable[..., R], tasks: Iterable[T], arguments: Callable[[T], tuple[Any, ...]]
+    ) -> Iterator[Outcome[T, R]]:
+        """Apply `function(*arguments(task))` to every task, in the order in which they finish.
+
+        At most AHEAD tasks per worker are in flight, however many there are. A `DecodeError`, a
+        crash, a hang or any other exception of one task becomes that task's failure; every other
+        `PhotoageError` (a detector that cannot be loaded, say) ends the run and is raised.
+        """
+        source = iter(tasks)
+        flying: dict[Future[R], tuple[T, int]] = {}
+
+        def submit(task: T, attempt: int) -> None:
+            future = self._pool.schedule(function, args=arguments(task), timeout=self.timeout)
+            flying[future] = (task, attempt)
+
+        try:
+            while True:
+                while len(flying) < self.workers * AHEAD:
+                    try:
+                        task = next(source)
+                    except StopIteration:
+                        break
+                    submit(task, 1)
+                if not flying:
+                    return
+                finished, _ = wait(flying, timeout=self.timeout + GRACE, return_when=FIRST_COMPLETED)
+                if not finished or any(_is_broken(future) for future in finished):
+                    lost = [entry for future, entry in flying.items() if not _has_answer(future)]
+                    for future in [f for f in flying if _has_answer(f)]:
+                        yield _outcome(flying.pop(future)[0], future)
+                    flying.clear()
+                    self._pool.stop()
+                    self._pool.join()
+                    self._pool = self._start()
+                    for task, attempt in lost:
+                        if attempt < ATTEMPTS:
+                            submit(task, attempt + 1)
+                        else:
+                            yield Outcome(task, failure=DecodeError("crash", "the worker processes died"))
+                    continue
+                for future in finished:
+                    yield _outcome(flying.pop(future)[0], future)
+        finally:
+            for future in flying:
+                future.cancel()
+
+
+def _is_broken(future: Future[R]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+
+
+def _has_answer(future: Future[R]) -> bool:
+    return future.done() and not future.cancelled() and not _is_broken(future)
+
+
+def _outcome(task: T, future: Future[R]) -> Outcome[T, R]:
+    try:
+        return Outcome(task, value=future.result())
+    except DecodeError as error:
+        return Outcome(task, failure=error)
+    except PhotoageError:
+        raise
+    except FutureTimeoutError:
+        return Outcome(task, failure=DecodeError("timeout", "took too long and was given up"))
+    except ProcessExpired as error:
+        code = error.exitcode
+        cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return Outcome(task, failure=DecodeError("crash", f"the worker process died ({cause})"))
+    except Exception as error:  # noqa: BLE001 - any failure of one photo is that photo's result
+        lines = str(error).splitlines()
+        cause = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        return Outcome(task, failure=DecodeError("internal", cause))

@@ -1,0 +1,166 @@
+"""What a worker process does to one photo: read, decode, detect, align. Never imports torch.
+
+Every function takes plain records and returns plain records, so that any engine can run them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from photoage.align import align_crop
+from photoage.decode import DecodeOptions, decode_bytes
+from photoage.detect import Detector, DetectorFile
+from photoage.errors import DecodeError
+from photoage.records import (
+    DecodedPhoto,
+    Detection,
+    DetectOptions,
+    FloatArray,
+    ImageArray,
+    PhotoFaces,
+    PhotoFile,
+)
+
+# Decoding a JPEG at a reduced scale saves most of its cost; detection needs no more than this many
+# times its own input, so that the smallest face it can find still has pixels for its crop.
+DECODE_MARGIN = 3
+# A face with a shorter side than this in a reduced decode is cut from a full decode instead.
+SMALL_FACE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Everything a worker needs to know; travels to it once, when it starts."""
+
+    detector: DetectorFile
+    crop_size: int
+    device: str = "cpu"
+    detect: DetectOptions = DetectOptions()
+    max_pixels: int = DecodeOptions().max_pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadPhoto:
+    """One photo after reading: the file as it was when read, its faces, and their crops.
+
+    `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`.
+    """
+
+    file: PhotoFile
+    faces: PhotoFaces
+    crops: ImageArray
+    provider: str = ""  # the execution provider that the detector really used
+
+
+def read_file(path: str) -> tuple[PhotoFile, bytes]:
+    """The bytes of a regular file together with the size and time they belong to.
+
+    Raises `DecodeError` with kind `vanished`, `unreadable` or `changed` (written to while read).
+    """
+    try:
+        # O_NONBLOCK: a FIFO put in the photo's place since the walk must not block the scan.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            before = os.fstat(handle)
+            if not stat.S_ISREG(before.st_mode):
+                raise DecodeError("unreadable", f"{path}: not a regular file")
+            data = file.read()
+            after = os.fstat(handle)
+    except FileNotFoundError as error:
+        raise DecodeError("vanished", f"{path}: the file is gone") from error
+    except OSError as error:
+        raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise DecodeError("memory", f"{path}: too large to read into memory") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
+        data
+    ) != after.st_size:
+        raise DecodeError("changed", f"{path}: was written to while it was read")
+    return PhotoFile(path, after.st_size, after.st_mtime_ns), data
+
+
+def content_hash(data: bytes) -> str:
+    """Hex blake2b-128 of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def hash_photo(path: str) -> tuple[PhotoFile, str]:
+    """Identity of a file's content, without decoding it. Raises `DecodeError`."""
+    file, data = read_file(path)
+    return file, content_hash(data)
+
+
+def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = None) -> ReadPhoto:
+    """Decode one photo and cut the crops of its faces.
+
+    With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count.
+    Raises `DecodeError`.
+    """
+    file, data = read_file(path)
+    digest = content_hash(data)
+    if landmarks is not None:
+        photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
+        faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, ())
+        return ReadPhoto(file, faces, _cut(photo, landmarks, options.crop_size))
+    wanted = DECODE_MARGIN * options.detect.det_size
+    photo = decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted))
+    found = _detect(photo, options)
+    smallest = min((_short_side(face) for face in found), default=float("inf"))
+    if photo.scale < 1 and smallest * photo.scale < SMALL_FACE:
+        photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
+    crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options.crop_size)
+    faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, tuple(found))
+    return ReadPhoto(file, faces, crops, _detector(options.detector, options.device).providers[0])
+
+
+def _detect(photo: DecodedPhoto, options: ReadOptions) -> list[Detection]:
+    """Detections in pixels of the full upright photo, without those that are too small to estimate."""
+    detector = _detector(options.detector, options.device)
+    found = detector.detect(photo.rgb, det_thresh=options.detect.det_thresh, det_size=options.detect.det_size)
+    scaled = (face.scaled(1 / photo.scale) for face in found)
+    return [face for face in scaled if _short_side(face) >= options.detect.min_face and _has_extent(face)]
+
+
+def _short_side(face: Detection) -> float:
+    x1, y1, x2, y2 = face.bbox
+    return min(x2 - x1, y2 - y1)
+
+
+def _has_extent(face: Detection) -> bool:
+    """Whether the landmarks are apart enough for a transform to exist."""
+    return bool(np.ptp(face.landmarks, axis=0).max() > 1.0)
+
+
+def _cut(photo: DecodedPhoto, landmarks: FloatArray, size: int) -> ImageArray:
+    if len(landmarks) == 0:
+        return np.empty((0, size, size, 3), dtype=np.uint8)
+    return np.stack([align_crop(photo.rgb, points * photo.scale, size) for points in landmarks])
+
+
+@lru_cache(maxsize=1)
+def _detector(file: DetectorFile, device: str) -> Detector:
+    return Detector(file, device=device)
+
+
+def start_worker() -> None:
+    """Set up a worker process: one thread for each library, and no life after the parent's death."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    parent = os.getppid()
+
+    def watch() -> None:
+        # A killed scan must not leave workers behind that wait for tasks for ever.
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
