@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -34,16 +37,15 @@ class Outcome(Generic[T, R]):
 class PhotoPool:
     """A pool of spawned processes with a time limit per task. Use as a context manager."""
 
-    def __init__(self, workers: int, *, timeout: float, initializer: Callable[[], None]) -> None:
+    def __init__(self, workers: int, *, timeout: float) -> None:
         """`timeout` in seconds for one task, its worker's first-time loading included."""
-        self.workers, self.timeout, self._initializer = workers, timeout, initializer
+        self.workers, self.timeout = workers, timeout
         self._pool = self._start()
 
     def _start(self) -> ProcessPool:
         # Spawned, not forked: a fork of a process in which torch has run threads can hang.
-        return ProcessPool(
-            self.workers, initializer=self._initializer, context=multiprocessing.get_context("spawn")
-        )
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(self.workers, initializer=_end_with_parent, context=context)
 
     def __enter__(self) -> PhotoPool:
         return self
@@ -98,6 +100,18 @@ class PhotoPool:
         finally:
             for future in flying:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """In a worker: a scan that was killed must not leave workers that wait for tasks for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _is_broken(future: Future[R]) -> bool:

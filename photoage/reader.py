@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from photoage.align import align_crop
@@ -80,11 +79,10 @@ def read_file(path: str) -> tuple[PhotoFile, bytes]:
         raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
     except MemoryError as error:
         raise DecodeError("memory", f"{path}: too large to read into memory") from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
-        data
-    ) != after.st_size:
+    file_before, file_after = (PhotoFile(path, s.st_size, s.st_mtime_ns) for s in (before, after))
+    if file_before != file_after or len(data) != file_after.size:
         raise DecodeError("changed", f"{path}: was written to while it was read")
-    return PhotoFile(path, after.st_size, after.st_mtime_ns), data
+    return file_after, data
 
 
 def content_hash(data: bytes) -> str:
@@ -147,20 +145,5 @@ def _cut(photo: DecodedPhoto, landmarks: FloatArray, size: int) -> ImageArray:
 
 @lru_cache(maxsize=1)
 def _detector(file: DetectorFile, device: str) -> Detector:
+    cv2.setNumThreads(1)  # one photo per process is the parallelism; more threads would only contend
     return Detector(file, device=device)
-
-
-def start_worker() -> None:
-    """Set up a worker process: one thread for each library, and no life after the parent's death."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    parent = os.getppid()
-
-    def watch() -> None:
-        # A killed scan must not leave workers behind that wait for tasks for ever.
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -17,7 +17,7 @@ from photoage.errors import DecodeError
 from photoage.models import default_checkpoint
 from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
 from photoage.pool import Outcome, PhotoPool
-from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo, start_worker
+from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo
 from photoage.records import DetectOptions, FloatArray, PhotoFile, WalkProblem
 from photoage.store import KnownPhoto, RunCounts, Store
 from photoage.walk import WalkOptions, walk
@@ -111,7 +111,7 @@ def scan(
         run.begin(roots)
         try:
             run.plan = Plan(walk(roots, options.walk) if files is None else files, store, run.plan_options)
-            with PhotoPool(run.workers, timeout=options.photo_timeout, initializer=start_worker) as pool:
+            with PhotoPool(run.workers, timeout=options.photo_timeout) as pool:
                 run.pool = pool
                 run.read(run.fresh())
                 run.read(run.suspects())
