@@ -1,0 +1,295 @@
+"""The steps of one scan and the state they share."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from photoage.errors import DecodeError
+from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
+from photoage.pool import Outcome, PhotoPool
+from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo
+from photoage.records import FloatArray, PhotoFile
+from photoage.scan_options import ScanModels, ScanOptions, default_workers
+from photoage.store import KnownPhoto, RunCounts, Store
+
+if TYPE_CHECKING:
+    from photoage.age_model import Predictor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoTask:
+    """A photo to read; with `landmarks`, only its crops are needed."""
+
+    file: PhotoFile
+    known: KnownPhoto | None = None
+    landmarks: FloatArray | None = None
+
+
+class ScanRun:
+    """The state that the stages of one scan share. Public methods are its steps, in order."""
+
+    plan: Plan
+    pool: PhotoPool
+    run_id: int
+    plan_options: PlanOptions
+
+    def __init__(
+        self,
+        store: Store,
+        models: ScanModels,
+        options: ScanOptions,
+        device: str,
+        progress: Callable[[RunCounts], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.store, self.models, self.options, self.device = store, models, options, device
+        self.progress, self.should_stop = progress, should_stop
+        self.workers = options.workers or default_workers(device)
+        self.read_options = ReadOptions(
+            models.detector, models.info.crop_size, device, options.detect, options.max_pixels
+        )
+        self.counts = RunCounts()
+        self.warnings: list[str] = []
+        self.stopped = False
+        self._predictor = _LoadingPredictor(models.checkpoint, device)
+        self._seen: set[int] = set()  # ids of photos that are there, for the search for missing ones
+        self._to_hash: list[Planned] = []
+        self._duplicates: list[tuple[Planned, str]] = []
+        self._started = 0
+
+    def begin(self, roots: Sequence[str]) -> None:
+        models = self.models
+        self.run_id = self.store.begin_run(
+            roots,
+            self.options.recorded(),
+            (models.detector.name, models.detector.sha256),
+            (models.info.name, models.checkpoint_sha256),
+        )
+        self.plan_options = PlanOptions(
+            self.store.detector_id,
+            self.options.detect.key,
+            force=self.options.force,
+            retry_errors=self.options.retry_errors,
+            checksum=self.options.checksum,
+        )
+
+    # --- what to do ---------------------------------------------------------------------------
+
+    def fresh(self) -> Iterator[PhotoTask]:
+        """Photos that are certainly new work; others are counted, or put aside to be hashed first."""
+        for planned in self.plan:
+            if self._must_stop():
+                return
+            self.counts.seen += 1
+            if planned.known is not None:
+                self._seen.add(planned.known.id)
+            match planned.action:
+                case Action.UNCHANGED:
+                    self._unchanged(planned)
+                case Action.HASH:
+                    self._to_hash.append(planned)
+                case Action.READ | Action.ESTIMATE:
+                    yield from self._task(planned)
+
+    def suspects(self) -> Iterator[PhotoTask]:
+        """Photos whose content may be known: hash them, reuse what is known, read the others."""
+        claimed: set[str] = set()
+        outcomes = self.pool.run(hash_photo, self._until_stop(self._to_hash), lambda p: (p.file.path,))
+        for outcome in outcomes:
+            planned = outcome.task
+            if outcome.failure is not None:
+                self._fail(PhotoTask(planned.file, planned.known), outcome.failure)
+                continue
+            assert outcome.value is not None
+            file, digest = outcome.value
+            planned = Planned(file, planned.known, planned.action)
+            if digest in claimed:
+                self._duplicates.append((planned, digest))
+            elif not self._reuse(planned, digest):
+                claimed.add(digest)
+                yield from self._task(Planned(file, planned.known, Action.READ))
+        self.store.commit()
+
+    def settle_duplicates(self) -> None:
+        """Copies of photos that this very scan has read."""
+        unsettled = [p for p, digest in self._until_stop(self._duplicates) if not self._reuse(p, digest)]
+        self.store.commit()
+        # What could not be reused is a copy of a photo that failed; it fails in its own name.
+        self.read(chain.from_iterable(self._task(Planned(p.file, p.known, Action.READ)) for p in unsettled))
+
+    def _reuse(self, planned: Planned, digest: str) -> bool:
+        """Give a file the faces already stored for the same content, if there are usable ones."""
+        file = planned.file
+        same = [
+            known
+            for known in self.store.by_content(digest, file.size)
+            if known.status != "unreadable" and self.plan.without_change(known) is Action.UNCHANGED
+        ]
+        own = next((known for known in same if known.path == file.path), None)
+        if own is not None:
+            self.store.touch(own.id, file)
+            self.counts.unchanged += 1
+            return True
+        if not same:
+            return False
+        moved = next((known for known in same if is_gone(known.path)), None)
+        if moved is not None and planned.known is None:
+            self.store.relink(moved.id, file)
+            self._seen.add(moved.id)
+            self.counts.relinked += 1
+        else:
+            self._seen.add(self.store.copy_faces(same[0].id, file))
+            self.counts.duplicates += 1
+        return True
+
+    def _task(self, planned: Planned) -> Iterator[PhotoTask]:
+        if self.options.limit is not None and self._started >= self.options.limit:
+            return
+        self._started += 1
+        self._predictor.start()
+        landmarks = None
+        if planned.action is Action.ESTIMATE and planned.known is not None:
+            landmarks = self.store.stored_landmarks(planned.known.id)
+        yield PhotoTask(planned.file, planned.known, landmarks)
+
+    def _unchanged(self, planned: Planned) -> None:
+        self.counts.unchanged += 1
+        if planned.known is not None and planned.known.status == "missing":
+            self.store.mark_present(planned.known.id)
+        if self.counts.unchanged % 500 == 0:
+            self.progress(self.counts)
+
+    # --- read, estimate, store ----------------------------------------------------------------
+
+    def read(self, tasks: Iterable[PhotoTask]) -> None:
+        """Read photos in the workers, estimate their faces in batches, store every batch."""
+        outcomes = self.pool.run(
+            read_photo, tasks, lambda task: (task.file.path, self.read_options, task.landmarks)
+        )
+        first = next(outcomes, None)
+        if first is None:
+            return  # a scan with nothing to read never imports torch
+        from photoage.stream import chunk_loader
+
+        for chunk in chunk_loader(
+            chain([first], outcomes),
+            batch_size=self.options.batch_size,
+            crop_size=self.models.info.crop_size,
+            pin_memory=self.device == "cuda",
+        ):
+            estimates = iter(self._predictor.get().estimate(chunk.crops, self.options.batch_size))
+            for outcome in chunk.outcomes:
+                self._store(outcome, estimates)
+            self.store.commit()
+            self.progress(self.counts)
+
+    def _store(self, outcome: Outcome[PhotoTask, ReadPhoto], estimates: Iterator[Any]) -> None:
+        task, photo = outcome.task, outcome.value
+        if photo is None:
+            assert outcome.failure is not None
+            self._fail(task, outcome.failure)
+            return
+        own = [next(estimates) for _ in range(len(photo.crops))]
+        if task.landmarks is None:
+            self._seen.add(self.store.save_faces(photo.file, photo.faces, own))
+            self.counts.done += 1
+            self.counts.faces += len(own)
+        elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
+            self.store.add_estimates(task.known.id, own)
+            self.counts.re_estimated += 1
+        else:
+            # The file changed between the walk and now: its landmarks are another picture's.
+            self._fail(task, DecodeError("changed", f"{task.file.path}: changed during the scan"))
+        self.plan.stored(task.file)
+        if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
+            self._warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
+
+    def _fail(self, task: PhotoTask, failure: DecodeError) -> None:
+        self.plan.stored(task.file)
+        if failure.kind in ("vanished", "changed"):
+            # Not a fault of the file: the next scan sees it as it is then.
+            if failure.kind == "vanished" and task.known is not None:
+                self._seen.discard(task.known.id)
+            self._warn(f"{failure}; it was left for the next scan")
+            return
+        photo_id = self.store.save_unreadable(task.file, failure.kind, str(failure))
+        self._seen.add(photo_id)
+        self.counts.unreadable += 1
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def account_for_missing(self, roots: Sequence[str]) -> None:
+        """Mark photos under the roots that are gone; never under a root that looks unmounted."""
+        mounted = []
+        for root in roots:
+            if os.path.isdir(root) and not os.listdir(root):
+                self._warn(f"{root}: is empty; photos known from there were not marked missing")
+            else:
+                mounted.append(root)
+        if not mounted:
+            return
+        gone = [known.id for known in self.store.unseen(mounted, self._seen) if is_gone(known.path)]
+        if self.options.prune:
+            self.store.prune(gone)
+        else:
+            self.store.mark_missing(gone)
+        self.counts.missing += len(gone)
+        self.store.commit()
+
+    def finish(self) -> None:
+        for problem in self.plan.problems:
+            self._warn(f"{problem.path}: {problem.message}")
+        self.store.finish_run("interrupted" if self.stopped else "finished", self.counts)
+        self.progress(self.counts)
+
+    def _must_stop(self) -> bool:
+        self.stopped = self.stopped or self.should_stop()
+        return self.stopped
+
+    def _until_stop(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            if self._must_stop():
+                return
+            yield item
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+class _LoadingPredictor:
+    """The age model, loaded in the background while the first photos are read."""
+
+    def __init__(self, checkpoint: Path, device: str) -> None:
+        self._checkpoint, self._device = checkpoint, device
+        self._thread: threading.Thread | None = None
+        self._predictor: Predictor | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._load, daemon=True)
+            self._thread.start()
+
+    def get(self) -> Predictor:
+        self.start()
+        assert self._thread is not None
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._predictor is not None
+        return self._predictor
+
+    def _load(self) -> None:
+        try:
+            from photoage.age_model import Predictor, choose_device
+
+            self._predictor = Predictor(self._checkpoint, choose_device(self._device))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            self._error = error
