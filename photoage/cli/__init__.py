@@ -1,1 +1,56 @@
-"""The command line: the only part of photoage that prints and exits."""
+"""The command line: the only part of photoage that prints and exits.
+
+Each command lives in a module of its own that is imported when the command is called, so that
+`photoage --help` answers without waiting for torch or a database.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import NoReturn
+
+import click
+
+from photoage import __version__
+from photoage.cli.context import Context, global_options
+from photoage.cli.lazy import LazyCommand, LazyGroup
+
+COMMANDS = {  # in the order of a first use
+    "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
+    "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
+    "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to a CSV or JSON file."),
+    "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
+    "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
+    "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),
+    "models": LazyCommand("photoage.cli.models:models", "List, locate, verify and download models."),
+    "train": LazyCommand("photoage.cli.train:train", "Train the age model on labelled faces."),
+    "evaluate": LazyCommand("photoage.cli.evaluate:evaluate", "Measure a checkpoint on labelled faces."),
+    "db": LazyCommand("photoage.cli.db:db", "Upgrade, check, describe and back up the database."),
+    "doctor": LazyCommand("photoage.cli.doctor:doctor", "Report what is installed and really used."),
+}
+
+
+@click.group(
+    "photoage",
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: photoage scan ~/Pictures && photoage query --min-age 60",
+)
+@click.version_option(__version__, prog_name="photoage", message="%(prog)s %(version)s")
+@global_options
+def cli(context: Context) -> None:
+    """Estimate the age of every face in a photo library, and query it by age range.
+
+    Everything runs on this machine: no photo, and nothing derived from one, leaves it.
+    """
+
+
+def main() -> NoReturn:
+    """Entry point of the `photoage` program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
+    cli.main(sys.argv[1:], prog_name="photoage")

@@ -1,0 +1,103 @@
+"""The command group: imports a command when it is called, and turns every error into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from photoage.cli.context import Context
+from photoage.cli.text import visible
+from photoage.errors import PhotoageError
+
+INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
+PIPE_CLOSED = 141  # as a shell reports a program that SIGPIPE ended
+
+
+class LazyCommand(NamedTuple):
+    """Where a command is (`module:name`), and its one-line help."""
+
+    target: str
+    help: str
+
+    def load(self) -> click.Command:
+        module, _, name = self.target.partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use, and whose `main` is the error boundary."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.lazy[cmd_name].load() if cmd_name in self.lazy else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in self.lazy.items()])
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run one command line and exit with its status; errors become one line on stderr."""
+        try:
+            status = self._run(list(sys.argv[1:] if args is None else args), prog_name or "photoage", extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read the output has seen enough. Nothing more can be written, not even by the
+            # interpreter as it ends, so stdout goes nowhere from here.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = PIPE_CLOSED
+        sys.exit(status)
+
+    def _run(self, args: list[str], prog_name: str, extra: Mapping[str, Any]) -> int:
+        root: click.Context | None = None
+        try:
+            with self.make_context(prog_name, args, **extra) as root:
+                self.invoke(root)
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return error.exit_code
+        except click.ClickException as error:
+            message = " ".join(error.format_message().split()).rstrip(".")
+            return _fail(error, f"{message}{_hint(error)}", error.exit_code)
+        except PhotoageError as error:
+            return _fail(error, str(error), error.exit_code, root)
+        except KeyboardInterrupt as error:
+            return _fail(error, "interrupted", INTERRUPTED, root)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+            return _fail(error, f"{name}{error.strerror or error}", 1, root)
+        except ImportError as error:
+            return _fail(error, f"the installation is incomplete: {error}", 1, root)
+        return 0
+
+
+def _fail(error: BaseException, message: str, status: int, root: click.Context | None = None) -> int:
+    """Report an error in one line, after its traceback with `-v`."""
+    if root is not None and isinstance(root.obj, Context) and root.obj.verbose:
+        click.echo(visible("".join(traceback.format_exception(error)), keep="\n"), err=True, nl=False)
+    click.echo(f"photoage: error: {visible(message)}", err=True)
+    return status
+
+
+def _hint(error: click.ClickException) -> str:
+    ctx = getattr(error, "ctx", None)
+    return f" (see `{ctx.command_path} --help`)" if isinstance(ctx, click.Context) else ""
