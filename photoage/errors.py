@@ -51,3 +51,7 @@ class DatabaseLockedError(DatabaseError):
 
 class SchemaError(DatabaseError):
     """The database's schema is not the one this version of photoage works with."""
+
+
+class LibraryError(PhotoageError):
+    """A library root given to a scan is not there."""
