@@ -1,0 +1,132 @@
+"""`photoage models`: list, locate, verify and download models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photoage.cli.context import Context, global_options
+from photoage.cli.output import print_json, print_line, print_paths, readable_size
+
+if TYPE_CHECKING:
+    from photoage.models import Model
+
+
+@click.group()
+@global_options
+def models(context: Context) -> None:
+    """List, locate, verify and download models.
+
+    All pretrained models here are for non-commercial research only; `photoage models list` names
+    the licence of each.
+
+    \b
+    Example:
+      photoage models list
+    """
+
+
+@models.command("list", short_help="List models with licence, sha256 and path.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array.")
+@global_options
+def list_models(context: Context, as_json: bool) -> None:
+    """List the models on this machine with licence, sha256, size and path.
+
+    \b
+    Example:
+      photoage models list --json
+    """
+    from photoage.models import known_models
+
+    rows = [_describe(model) for model in known_models()]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print_line(f"{row['name']}  ({row['kind']}{', default' if row['default'] else ''})")
+        print_line(f"  licence  {row['licence']}")
+        if row["problem"]:
+            print_line(f"  problem  {row['problem']}")
+        if row["sha256"]:
+            print_line(f"  sha256   {row['sha256']}")
+            print_line(f"  size     {readable_size(row['size'])}")
+            print_line(f"  path     {row['path']}")
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    from photoage.detect import file_sha256
+
+    there = model.path is not None and model.path.is_file()
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "default": model.default,
+        "licence": model.licence,
+        "sha256": file_sha256(model.path) if there and model.path else None,
+        "size": model.path.stat().st_size if there and model.path else None,
+        "path": str(model.path) if model.path else None,
+        "problem": model.problem(),
+    }
+
+
+@models.command(short_help="Print the file of a default model.")
+@click.argument("kind", metavar="detector|age", type=click.Choice(["detector", "age"]))
+@global_options
+def path(context: Context, kind: str) -> None:
+    """Print the file of the default detector or the default age checkpoint.
+
+    The file is verified first: a missing or altered one is an error.
+
+    \b
+    Example:
+      photoage models path detector
+    """
+    from photoage.detect import default_detector
+    from photoage.models import default_checkpoint
+
+    found = default_detector().path if kind == "detector" else default_checkpoint()
+    print_paths([str(found)], nul=False)
+
+
+@models.command(short_help="Check the sha256 of every model.")
+@global_options
+def verify(context: Context) -> None:
+    """Check the sha256 of every model; exits 1 when one is missing or altered.
+
+    \b
+    Example:
+      photoage models verify
+    """
+    from photoage.models import known_models
+
+    good = True
+    for model in known_models():
+        if problem := model.problem():
+            good = False
+            print_line(f"FAILED  {model.name}: {problem}")
+        elif model.known_sha256 is None:
+            print_line(f"unknown {model.name}: photoage has no sha256 to check {model.path} against")
+        else:
+            print_line(f"ok      {model.name}: {model.path}")
+    if not good:
+        raise click.exceptions.Exit(1)
+
+
+@models.command(short_help="Download an InsightFace pack.")
+@click.argument("name")
+@global_options
+def download(context: Context, name: str) -> None:
+    """Download the InsightFace model pack NAME, such as buffalo_l, for `scan --detector NAME`.
+
+    The packs are InsightFace's own, for non-commercial research only.
+
+    \b
+    Example:
+      photoage models download buffalo_l
+    """
+    from photoage.models import download as download_model
+
+    model = download_model(name)
+    context.say(f"{model.name}: {model.licence}")
+    print_paths([str(model.path)], nul=False)

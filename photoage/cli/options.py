@@ -1,0 +1,130 @@
+"""Options that several commands share: the face filters and the output forms."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable
+from datetime import date
+from functools import wraps
+from typing import Any
+
+import click
+
+from photoage.errors import UsageError
+
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
+
+Function = Callable[..., Any]
+
+
+class Day(click.ParamType[date]):
+    """`2019`, `2019-05` or `2019-05-04`; a year or month means its first or its last day."""
+
+    name = "date"
+
+    def __init__(self, last: bool) -> None:
+        self.last = last
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        match = _DATE.fullmatch(str(value))
+        try:
+            if match is None:
+                raise ValueError
+            year, month, day = (int(part) if part else None for part in match.groups())
+            month = month or (12 if self.last else 1)
+            day = day or (calendar.monthrange(year or 0, month)[1] if self.last else 1)
+            return date(year or 0, month, day)
+        except ValueError:
+            self.fail(f"{value!r} is not a date such as 2019, 2019-05 or 2019-05-04", param, ctx)
+
+
+_FILTERS: tuple[Callable[[Function], Function], ...] = (
+    click.option(
+        "--min-age", type=click.FloatRange(min=0), metavar="YEARS", help="Estimated age at least this."
+    ),
+    click.option(
+        "--max-age", type=click.FloatRange(min=0), metavar="YEARS", help="Estimated age at most this."
+    ),
+    click.option("--from-date", type=Day(last=False), metavar="DATE", help="Taken on this day or later."),
+    click.option("--to-date", type=Day(last=True), metavar="DATE", help="Taken on this day or earlier."),
+    click.option("--path", "path_glob", metavar="GLOB", help="Only photos whose path matches."),
+    click.option(
+        "--min-faces", type=click.IntRange(min=0), help="Only photos with at least this many faces."
+    ),
+    click.option("--max-faces", type=click.IntRange(min=0), help="Only photos with at most this many faces."),
+    click.option("--min-score", type=click.FloatRange(0, 1), help="Detection score at least this."),
+    click.option(
+        "--max-interval",
+        type=click.FloatRange(min=0),
+        metavar="YEARS",
+        help="Only estimates whose 90 % interval is at most this wide.",
+    ),
+    click.option(
+        "--sort",
+        type=click.Choice(["path", "age", "date", "score", "interval", "faces"]),
+        default="path",
+        show_default=True,
+        help="Order of the faces.",
+    ),
+    click.option("-r", "--reverse", "descending", is_flag=True, help="Largest, latest or last first."),
+    click.option("--limit", type=click.IntRange(min=0), help="At most this many."),
+)
+_FILTER_NAMES = (
+    "min_age", "max_age", "from_date", "to_date", "path_glob", "min_faces", "max_faces", "min_score",
+    "max_interval", "sort", "descending", "limit",
+)  # fmt: skip
+
+
+def face_filter(function: Function) -> Function:
+    """Add the filter options to a command, which gets them as `faces`, a `query.FaceFilter`."""
+
+    @wraps(function)
+    def with_filter(*args: Any, **options: Any) -> Any:
+        from photoage.query import FaceFilter
+
+        faces = FaceFilter(**{name: options.pop(name) for name in _FILTER_NAMES})
+        return function(*args, faces=faces, **options)
+
+    decorated: Function = with_filter
+    for option in reversed(_FILTERS):
+        decorated = option(decorated)
+    return decorated
+
+
+_FORMS = {
+    "json": (("--json",), "A JSON array of faces."),
+    "jsonl": (("--jsonl",), "One JSON object per line and face."),
+    "csv": (("--csv",), "CSV with a header."),
+    "paths": (("--paths",), "Only the paths of the photos, one per line."),
+    "print0": (("-0", "--print0"), "Only the paths, each ended by a NUL byte, for `xargs -0`."),
+    "count": (("--count",), "Only the number of faces."),
+}
+
+
+def output_form(**helps: str | None) -> Callable[[Function], Function]:
+    """Add mutually exclusive flags for output forms; the command gets the chosen one as `form`.
+
+    Names a form (`json`, `jsonl`, `csv`, `paths`, `print0`, `count`) and its help, None for the
+    usual one. Without a flag, `form` is None.
+    """
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def with_form(*args: Any, **options: Any) -> Any:
+            chosen = [name for name in helps if options.pop(f"form_{name}")]
+            if chosen == ["paths", "print0"]:
+                chosen = ["print0"]  # the same paths, only ended otherwise
+            if len(chosen) > 1:
+                flags = " and ".join(_FORMS[name][0][-1] for name in chosen)
+                raise UsageError(f"{flags} cannot be combined: choose one form of output")
+            return function(*args, form=chosen[0] if chosen else None, **options)
+
+        for name in reversed(helps):
+            flags, usual = _FORMS[name]
+            with_form = click.option(*flags, f"form_{name}", is_flag=True, help=helps[name] or usual)(
+                with_form
+            )
+        return with_form
+
+    return decorate
