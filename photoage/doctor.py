@@ -181,29 +181,27 @@ def check_avif() -> Iterator[Check]:
 
 def check_database(database: str | None) -> Iterator[Check]:
     """Where the database is, whether this photoage can work with it, and what it lies on."""
-    from photoage.db import current_revision, database_url, head_revision, open_database
+    from photoage.db import current_revision, database_file, database_name, database_url, open_database
     from photoage.errors import DatabaseError
 
     url = database_url(database)
-    shown = url.render_as_string(hide_password=True)
-    path = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
-    values: dict[str, Any] = {"database": str(path or shown), "exists": path is None or path.exists()}
-    if path is not None and not path.exists():
-        yield Check("database", "ok", f"{path}: none yet; `photoage scan` makes it", values=values)
+    file, name = database_file(url), database_name(url)
+    values: dict[str, Any] = {"database": name, "exists": file is None or file.exists()}
+    if not values["exists"]:
+        yield Check("database", "ok", f"{name}: none yet; `photoage scan` makes it", values=values)
     else:
         try:
             engine = open_database(database, read_only=True)
             try:
-                values |= {"schema": current_revision(engine), "head": head_revision()}
+                values["schema"] = current_revision(engine)
             finally:
                 engine.dispose()
         except DatabaseError as error:
             yield Check("database", "fault", str(error), values=values)
         else:
-            detail = f"{path or shown}: schema {values['schema']}, up to date"
-            yield Check("database", "ok", detail, values=values)
-    if path is not None:
-        yield check_file_system(path)
+            yield Check("database", "ok", f"{name}: schema {values['schema']}, up to date", values=values)
+    if file is not None:
+        yield check_file_system(file)
 
 
 def check_file_system(path: Path) -> Check:

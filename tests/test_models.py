@@ -67,7 +67,9 @@ def test_missing_weights_folder_is_named_and_still_listed(tmp_path: Path) -> Non
     assert "not installed" in str(age.problem())
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"default": "a", "files": {}}', '{"default": "a", "files": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"default": "a", "files": {}}', '{"default": "a", "files": 3}']
+)
 def test_malformed_pins_are_one_clear_error(weights: Path, text: str) -> None:
     (weights / "weights.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"weights\.json: malformed"):

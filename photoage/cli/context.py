@@ -54,11 +54,11 @@ class Context:
             click.echo(visible(message), err=True)
 
     @contextmanager
-    def reading(self) -> Iterator[Engine]:
+    def reading(self, *, any_schema: bool = False) -> Iterator[Engine]:
         """The database, opened for reading. Raises `DatabaseError`, also when there is none yet."""
         from photoage.db import open_database
 
-        engine = open_database(self.database, read_only=True)
+        engine = open_database(self.database, read_only=True, any_schema=any_schema)
         try:
             yield engine
         finally:

@@ -1,0 +1,183 @@
+"""`photoage doctor`'s checks, each on the real thing it looks at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from photoage.doctor import (
+    Check,
+    check_avif,
+    check_database,
+    check_detector_session,
+    check_file_system,
+    check_heic,
+    check_models,
+    check_onnxruntime,
+    check_torch,
+    onnxruntime_distributions,
+    onnxruntime_remedy,
+)
+from photoage.filesystem import filesystem_type, is_network, type_from_mount, type_from_mountinfo
+
+MOUNTINFO = r"""
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
+30 27 0:40 / /mnt/my\040nas rw,relatime - nfs4 nas:/photos rw,vers=4.2
+31 27 0:41 / /mnt/my\040nas/local rw - xfs /dev/sdb1 rw
+32 27 0:42 / /home/me/cloud rw - fuse.rclone remote: rw
+33 27 0:43 / /over rw - nfs4 nas:/a rw
+34 33 0:44 / /over rw - btrfs /dev/sdc rw
+"""
+MOUNT = """\
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+//me@nas/photos on /Volumes/My Photos (smbfs, nodev, nosuid, mounted by me)
+/dev/disk4s1 on /Volumes/Stick (1) (exfat, local, nodev, nosuid, noowners)
+"""
+
+
+def one(checks: object) -> Check:
+    (check,) = checks  # type: ignore[misc]
+    assert isinstance(check, Check)
+    return check
+
+
+def installed(folder: Path, *distributions: str) -> list[str]:
+    """A real site-packages folder in which these distributions (`name-version`) are installed."""
+    for distribution in distributions:
+        name, version = distribution.rsplit("-", 1)
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return [str(folder)]
+
+
+def test_one_onnxruntime_is_fine(tmp_path: Path) -> None:
+    path = installed(tmp_path, "onnxruntime-gpu-1.31.1", "onnx-1.23.2", "onnxruntime_extensions-0.14")
+    check = one(check_onnxruntime(path))
+    assert (check.status, check.detail, check.remedy) == ("ok", "onnxruntime-gpu 1.31.1", ())
+
+
+def test_two_onnxruntimes_are_a_fault_with_commands_that_mend_it(tmp_path: Path) -> None:
+    path = installed(tmp_path, "onnxruntime-1.31.0", "onnxruntime-gpu-1.31.1")
+    assert onnxruntime_distributions(path) == {"onnxruntime": "1.31.0", "onnxruntime-gpu": "1.31.1"}
+    check = one(check_onnxruntime(path))
+    assert check.status == "fault"
+    assert "onnxruntime 1.31.0, onnxruntime-gpu 1.31.1" in check.detail
+    remove, install = (shlex.split(command) for command in check.remedy)
+    assert remove == [sys.executable, "-m", "pip", "uninstall", "-y", "onnxruntime", "onnxruntime-gpu"]
+    assert install[:4] == [sys.executable, "-m", "pip", "install"]
+    assert install[4].startswith("onnxruntime" if sys.platform == "darwin" else "onnxruntime-gpu[cuda,cudnn]")
+
+
+def test_no_onnxruntime_is_a_fault(tmp_path: Path) -> None:
+    check = one(check_onnxruntime([str(tmp_path)]))
+    assert (check.status, check.detail) == ("fault", "not installed")
+    assert len(check.remedy) == len(onnxruntime_remedy([])) == 1
+
+
+def test_this_environment_has_exactly_one_onnxruntime() -> None:
+    assert one(check_onnxruntime()).status == "ok"
+
+
+def test_providers_come_from_a_live_session() -> None:
+    check = one(check_detector_session())
+    assert check.status == "ok"
+    assert check.values["providers"][-1] == "CPUExecutionProvider"
+    assert ("CUDAExecutionProvider" in check.values["providers"]) == check.values["gpu"]
+
+
+def test_torch_device_heic_and_avif() -> None:
+    torch = one(check_torch())
+    assert torch.status == "ok"
+    assert torch.values["device"] in ("cpu", "cuda")
+    assert one(check_heic()).values["decoders"]
+    assert one(check_avif()).status == "ok"
+
+
+def test_models_are_checked_against_their_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
+    (tmp_path / "a.safetensors").write_bytes(b"not what was pinned")
+    pins = {"default": "a.safetensors", "files": {"a.safetensors": "0" * 64}}
+    (tmp_path / "weights.json").write_text(json.dumps(pins))
+    detector, age = check_models(tmp_path)
+    assert detector.status == "ok"
+    assert age.status == "fault"
+    assert "is not the known one" in age.detail
+
+
+# --- database and file systems ---------------------------------------------------------------
+
+
+def test_no_database_yet_is_fine(tmp_path: Path) -> None:
+    database, file_system = check_database(str(tmp_path / "none.db"))
+    assert database.status == "ok"
+    assert "none yet" in database.detail
+    assert not (tmp_path / "none.db").exists()
+    assert file_system.values["type"] == filesystem_type(tmp_path)
+
+
+def test_something_else_than_a_database_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "not.db").write_bytes(b"a text file, long enough to be looked at" * 200)
+    check = next(iter(check_database(str(tmp_path / "not.db"))))
+    assert check.status == "fault"
+    assert "not.db" in check.detail
+
+
+def test_a_current_database_is_fine(tmp_path: Path) -> None:
+    from photoage.db import head_revision, open_database
+
+    open_database(str(tmp_path / "good.db"), create=True).dispose()
+    database, _ = check_database(str(tmp_path / "good.db"))
+    assert database.status == "ok"
+    assert database.values["schema"] == head_revision()
+
+
+@pytest.mark.parametrize(
+    ("place", "fstype"),
+    [
+        ("/home/me/photoage.db", "ext4"),
+        ("/mnt/my nas/photoage.db", "nfs4"),
+        ("/mnt/my nas", "nfs4"),
+        ("/mnt/my nas/local/x.db", "xfs"),
+        ("/mnt/my nas-2/x.db", "ext4"),
+        ("/home/me/cloud/a/b/x.db", "fuse.rclone"),
+        ("/over/x.db", "btrfs"),
+    ],
+)
+def test_the_innermost_mount_decides(place: str, fstype: str) -> None:
+    assert type_from_mountinfo(MOUNTINFO, place) == fstype
+
+
+@pytest.mark.parametrize(
+    ("place", "fstype"),
+    [("/Users/me/x.db", "apfs"), ("/Volumes/My Photos/x.db", "smbfs"), ("/Volumes/Stick (1)/x.db", "exfat")],
+)
+def test_mounts_of_macos(place: str, fstype: str) -> None:
+    assert type_from_mount(MOUNT, place) == fstype
+
+
+@pytest.mark.parametrize(
+    "fstype", ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone"]
+)
+def test_network_file_systems(fstype: str) -> None:
+    assert is_network(fstype)
+
+
+@pytest.mark.parametrize(
+    "fstype", ["ext4", "btrfs", "apfs", "tmpfs", "overlay", "fuseblk", "fuse.mergerfs", None]
+)
+def test_local_file_systems(fstype: str | None) -> None:
+    assert not is_network(fstype)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mountinfo"), reason="Linux only")
+def test_file_system_of_this_machine() -> None:
+    assert filesystem_type(Path("/proc/version")) == "proc"
+    assert filesystem_type(Path("/nonexistent/a/b")) == filesystem_type(Path("/"))
+    assert check_file_system(Path("/proc/version")).status == "ok"
