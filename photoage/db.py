@@ -1,0 +1,293 @@
+"""The database: opening, schema check and upgrade, integrity check, backup.
+
+SQLite is the default. What only SQLite needs is below the line "SQLite only"; everything else, here
+and in tables.py, store.py and query.py, is SQLAlchemy that PostgreSQL runs as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
+from photoage.tables import (
+    Base,
+    CheckpointRow,
+    DetectorRow,
+    EstimateRow,
+    Face,
+    PathText,
+    Photo,
+    ScanRun,
+    decode_path,
+    encode_path,
+)
+
+__all__ = [
+    "Base",
+    "CheckpointRow",
+    "DetectorRow",
+    "EstimateRow",
+    "Face",
+    "PathText",
+    "Photo",
+    "ScanRun",
+    "decode_path",
+    "encode_path",
+]
+
+# Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
+REVISIONS = ("0001",)
+BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction
+
+
+def default_database() -> Path:
+    """The database used when none is named: in the platform's folder for user data."""
+    return platformdirs.user_data_path("photoage", appauthor=False) / "photoage.db"
+
+
+def database_url(spec: str | os.PathLike[str] | None) -> URL:
+    """The URL of a database given as a path, as a URL, or (None) by default."""
+    if isinstance(spec, str) and "://" in spec:
+        try:
+            url = make_url(spec)
+        except ArgumentError as error:
+            raise DatabaseError(f"{spec}: not a database URL") from error
+        if url.get_backend_name() != "sqlite":
+            return url
+        if not url.database or url.database == ":memory:":
+            raise DatabaseError(f"{spec}: names no file")
+        spec = url.database
+    path = Path(spec).expanduser() if spec else default_database()
+    return URL.create("sqlite", database=os.path.abspath(path))
+
+
+def database_file(url: URL) -> Path | None:
+    """The file behind an SQLite URL; None for a database server."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def database_name(url: URL) -> str:
+    """How messages call a database: its file, or its URL without the password."""
+    return str(database_file(url) or url.render_as_string(hide_password=True))
+
+
+def open_database(
+    spec: str | os.PathLike[str] | None,
+    *,
+    create: bool = False,
+    read_only: bool = False,
+    any_schema: bool = False,
+) -> Engine:
+    """Open a database and make sure that its schema is this version's.
+
+    `create` makes a missing database and upgrades an older one; without it, either is an error.
+    `any_schema` skips the check, for commands that describe, copy or upgrade a database.
+    Raises `SchemaError`, `DatabaseLockedError` or `DatabaseError`.
+    """
+    url = database_url(spec)
+    file = database_file(url)
+    if file is not None:
+        check_file(file, create=create, read_only=read_only)
+    engine = _engine(url, create=create, read_only=read_only)
+    try:
+        revision = current_revision(engine)
+        if any_schema and not create:
+            return engine
+        if revision is not None and revision not in REVISIONS:
+            raise SchemaError(
+                f"{database_name(url)}: has schema {revision}, newer than {head_revision()}, "
+                "the newest that this photoage knows; update photoage"
+            )
+        if revision != head_revision():
+            if not create:
+                raise SchemaError(
+                    f"{database_name(url)}: has schema {revision or 'none'}, this photoage works with "
+                    f"{head_revision()}; run `photoage db upgrade`"
+                )
+            upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def check_file(file: Path, *, create: bool, read_only: bool) -> None:
+    """Refuse, with the cause, what cannot be a database file. Makes the default database's folder."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        if not create:
+            raise DatabaseError(f"no database at {file}; run `photoage scan` first") from None
+        if file == default_database():
+            _make_folder(file.parent)
+        if not file.parent.is_dir():
+            raise DatabaseError(f"{file}: there is no such folder") from None
+        if not os.access(file.parent, os.W_OK):
+            raise DatabaseError(f"{file}: cannot be created: its folder is read-only") from None
+        return
+    except OSError as error:
+        raise DatabaseError(f"{file}: {error.strerror}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise DatabaseError(f"{file}: is a folder, not a database file")
+    if not stat.S_ISREG(found.st_mode):
+        raise DatabaseError(f"{file}: is not a regular file")
+    if not os.access(file, os.R_OK):
+        raise DatabaseError(f"{file}: no permission to read it")
+    if not read_only and not os.access(file, os.W_OK):
+        raise DatabaseError(f"{file}: is read-only")
+    if not read_only and not os.access(file.parent, os.W_OK):
+        raise DatabaseError(f"{file}: cannot be written: its folder is read-only")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"{folder}: cannot be created: {error.strerror}") from error
+
+
+def _engine(url: URL, *, create: bool, read_only: bool) -> Engine:
+    try:
+        if database_file(url) is not None:
+            return _sqlite_engine(url, "ro" if read_only else "rwc" if create else "rw")
+        return create_engine(url, execution_options={"postgresql_readonly": read_only})
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DatabaseError(f"{database_name(url)}: not supported here: {error}") from error
+
+
+@contextmanager
+def database_errors(name: str) -> Iterator[None]:
+    """Turn every error of the database driver into a `DatabaseError` with a one-line cause."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", None)
+        kind, message = _CAUSES.get(code & 0xFF if code else None, (DatabaseError, None))
+        raise kind(f"{name}: {message or ' '.join(str(cause).split())}") from error
+
+
+# --- schema -----------------------------------------------------------------------------------
+
+
+def head_revision() -> str:
+    """The schema revision that this version works with."""
+    return REVISIONS[-1]
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The schema revision of a database; None when it is empty.
+
+    Raises `DatabaseError` when it holds something that is not photoage's.
+    """
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        if not tables:
+            return None
+        if not {"photo", "face", "estimate", "alembic_version"} <= tables:
+            raise DatabaseError(f"{name}: is not a photoage database")
+        revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring a database to `head_revision` in one transaction: on failure it stays as it was."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            _begin_schema_change(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def _migrations_folder() -> Path:
+    """The Alembic environment: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parent / "migrations"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
+
+
+# --- SQLite only ------------------------------------------------------------------------------
+
+_CAUSES: dict[int | None, tuple[type[DatabaseError], str]] = {
+    sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another process is writing to it"),
+    sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another process is writing to it"),
+    sqlite3.SQLITE_READONLY: (DatabaseError, "is read-only"),
+    sqlite3.SQLITE_FULL: (DatabaseError, "no space left on its disk"),
+    sqlite3.SQLITE_IOERR: (DatabaseError, "its disk cannot be read or written (or is full)"),
+    sqlite3.SQLITE_CORRUPT: (DatabaseError, "is damaged; restore it from a backup"),
+    sqlite3.SQLITE_NOTADB: (DatabaseError, "is not a database"),
+    sqlite3.SQLITE_CANTOPEN: (DatabaseError, "cannot be opened"),
+}
+
+
+def _sqlite_engine(url: URL, mode: str) -> Engine:
+    """`mode` as in SQLite's URIs: ro, rw or rwc."""
+    file = Path(str(url.database))
+
+    def connect() -> sqlite3.Connection:
+        # Python then begins a transaction, with the write lock, at the first change and not before:
+        # reading never keeps other processes from writing, or the log from being written back.
+        connection = sqlite3.connect(
+            f"{file.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level="IMMEDIATE",
+            check_same_thread=False,
+        )
+        try:
+            if mode == "ro":
+                connection = _readable(connection, file)
+            else:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA cache_size = -65536")  # KiB
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return create_engine(url, creator=connect)
+
+
+def _readable(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
+    """`connection`, or one that also reads on read-only media, where the usual one needs a log file."""
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        log = file.with_name(f"{file.name}-wal")
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        if os.access(file.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise  # somebody may be writing: what is in the log must be read, too
+        connection.close()
+        return sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True, check_same_thread=False)
+    return connection
+
+
+def _begin_schema_change(connection: Connection) -> None:
+    # Python's driver begins no transaction for CREATE or ALTER by itself.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def update_statistics(connection: Connection) -> None:
+    """Let the planner know how selective the indices are; a sample, so that it takes no time."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+    connection.exec_driver_sql("ANALYZE")
+    connection.commit()

@@ -1,0 +1,231 @@
+"""The tables of the database, and how values that SQL has no type for are stored in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# --- values -----------------------------------------------------------------------------------
+
+# A private range of Unicode stands for bytes that no UTF-8 text can hold: U+EF00 + byte.
+_STAND_IN = re.compile("[\uef80-\uefff]")
+_STAND_INS = re.compile("[\uef80-\uefff]+")
+_UNSTORABLE = re.compile("[\ud800-\udfff\uef80-\uefff]")
+
+
+def encode_path(path: str) -> str:
+    """A path as the database stores it: text that holds every byte of the path.
+
+    Each byte that is not valid UTF-8, and each byte of a genuine U+EF80..U+EFFF, becomes the
+    character U+EF00 + byte; everything else stays as it is. `decode_path` is the exact inverse.
+    """
+    if path.isascii() or not _UNSTORABLE.search(path):
+        return path
+    found = os.fsencode(path).decode("utf-8", "surrogateescape")
+    found = _STAND_IN.sub(lambda m: "".join(chr(0xEF00 + b) for b in m[0].encode()), found)
+    return re.sub("[\udc80-\udcff]", lambda m: chr(ord(m[0]) - 0xDC00 + 0xEF00), found)
+
+
+def decode_path(stored: str) -> str:
+    """The path that `encode_path` made `stored` of."""
+    if stored.isascii() or not _STAND_IN.search(stored):
+        return stored
+    pieces, end = [], 0
+    for match in _STAND_INS.finditer(stored):
+        pieces += [stored[end : match.start()].encode(), bytes(ord(c) - 0xEF00 for c in match[0])]
+        end = match.end()
+    return os.fsdecode(b"".join([*pieces, stored[end:].encode()]))
+
+
+class PathText(TypeDecorator[str]):
+    """A path (or other text from the file system), kept losslessly and sorted by code point."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(Text(collation=collation))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else encode_path(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else decode_path(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment, stored as ISO 8601 text in UTC: 2026-01-31T12:00:00Z."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class LocalTime(TypeDecorator[datetime]):
+    """A camera's clock, stored as ISO 8601 text without a zone: 2026-01-31T12:00:00."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.replace(tzinfo=None).isoformat()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, float: Double, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class DetectorRow(Base):
+    __tablename__ = "detector"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(PathText)
+    sha256: Mapped[str] = mapped_column(unique=True)
+
+
+class CheckpointRow(Base):
+    __tablename__ = "checkpoint"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(PathText)
+    sha256: Mapped[str] = mapped_column(unique=True)
+
+
+class ScanRun(Base):
+    __tablename__ = "scan_run"
+    __table_args__ = (
+        CheckConstraint("status IN ('running', 'finished', 'interrupted', 'failed')", "status"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(UtcTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    status: Mapped[str]
+    roots: Mapped[list[Any]]  # as encode_path gives them
+    options: Mapped[dict[str, Any]]
+    detector_id: Mapped[int] = mapped_column(ForeignKey("detector.id"))
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"))
+    version: Mapped[str]
+    photos_seen: Mapped[int] = mapped_column(default=0)
+    unchanged: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    unreadable: Mapped[int] = mapped_column(default=0)
+    missing: Mapped[int] = mapped_column(default=0)
+    relinked: Mapped[int] = mapped_column(default=0)
+    duplicates: Mapped[int] = mapped_column(default=0)
+    re_estimated: Mapped[int] = mapped_column(default=0)
+    faces: Mapped[int] = mapped_column(default=0)
+
+
+class Photo(Base):
+    __tablename__ = "photo"
+    __table_args__ = (
+        CheckConstraint("status IN ('done', 'unreadable', 'missing')", "status"),
+        Index(
+            "ix_photo_size",
+            "size",
+            sqlite_where=text("content_hash IS NOT NULL"),
+            postgresql_where=text("content_hash IS NOT NULL"),
+        ),
+        Index(
+            "ix_photo_unreadable",
+            "path",
+            sqlite_where=text("status = 'unreadable'"),
+            postgresql_where=text("status = 'unreadable'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(PathText, unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    content_hash: Mapped[str | None] = mapped_column(index=True)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    taken_at: Mapped[datetime | None] = mapped_column(LocalTime, index=True)
+    status: Mapped[str]
+    error_kind: Mapped[str | None]
+    error_message: Mapped[str | None]
+    detector_id: Mapped[int | None] = mapped_column(ForeignKey("detector.id"))
+    detect_key: Mapped[str | None]
+    scan_run_id: Mapped[int] = mapped_column(ForeignKey("scan_run.id"))
+    scanned_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Face(Base):
+    __tablename__ = "face"
+    __table_args__ = (UniqueConstraint("photo_id", "face_index"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    photo_id: Mapped[int] = mapped_column(ForeignKey("photo.id", ondelete="CASCADE"))
+    face_index: Mapped[int]
+    x1: Mapped[float]
+    y1: Mapped[float]
+    x2: Mapped[float]
+    y2: Mapped[float]
+    det_score: Mapped[float]
+    landmarks: Mapped[list[Any]]  # five [x, y], in pixels of the upright photo
+
+
+class EstimateRow(Base):
+    """`current` marks the one estimate of a face that queries show: that of its latest checkpoint."""
+
+    __tablename__ = "estimate"
+    __table_args__ = (
+        UniqueConstraint("face_id", "checkpoint_id"),
+        Index(
+            "uq_estimate_current",
+            "face_id",
+            unique=True,
+            sqlite_where=text("current = 1"),
+            postgresql_where=text("current"),
+        ),
+        Index("ix_estimate_age", "age", sqlite_where=text("current = 1"), postgresql_where=text("current")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    face_id: Mapped[int] = mapped_column(ForeignKey("face.id", ondelete="CASCADE"))
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"))
+    age: Mapped[float]
+    age_low: Mapped[float]
+    age_high: Mapped[float]
+    current: Mapped[bool]
