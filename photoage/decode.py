@@ -1,15 +1,320 @@
-"""Path to upright RGB pixels and capture date."""
+"""Untrusted image file to upright RGB pixels and capture date.
+
+The format is told by content, never by name, and only the formats listed here are ever tried. The
+Pillow class of the format is used directly instead of `Image.open`, which hides why a file failed
+and fails a whole photo when only the index of its further images (MPO) is damaged.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import re
+import stat
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-from photoage.records import DecodedPhoto
+from photoage.errors import DecodeError
+from photoage.records import DecodedPhoto, ImageArray
+
+# Without a handler, Python prints what a library logs to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# Everything that Pillow and its plugins are known to raise on damaged files, apart from MemoryError.
+FAILURES: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    Image.DecompressionBombError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+
+UPRIGHT = {  # EXIF orientation -> what makes the photo upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+CUT_OFF = re.compile(
+    r"truncated|end of file|insufficient|too small|incomplete|requires a buffer|no more images"
+)
+EXIF_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)[ T]+(\d\d?):(\d\d?)(?::(\d\d?))?")
+FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans back to early photography
 
 
-def decode_photo(path: str) -> DecodedPhoto:
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    rgb = np.asarray(upright, dtype=np.uint8)
-    return DecodedPhoto(rgb, rgb.shape[1], rgb.shape[0], None)
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """`max_pixels`: larger photos are refused before their pixels are decoded.
+
+    `min_long_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 size as long as its long side keeps at
+    least this many pixels, which is several times faster.
+    """
+
+    max_pixels: int = 300_000_000
+    min_long_side: int | None = None
+
+
+def decode_photo(path: str, options: DecodeOptions = DecodeOptions()) -> DecodedPhoto:
+    """Pixels and capture date of the photo at `path`.
+
+    Raises `DecodeError` of kind `vanished` (the file is gone) or `unreadable` (the system refuses
+    it), or of a kind that `decode_bytes` raises.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DecodeError("unreadable", f"{path}: not a regular file")
+        with open(path, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DecodeError("vanished", f"{path}: the file is gone") from error
+    except OSError as error:
+        raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise DecodeError("memory", f"{path}: too large to read into memory") from error
+    return decode_bytes(data, path, options)
+
+
+def decode_bytes(data: bytes, name: str, options: DecodeOptions = DecodeOptions()) -> DecodedPhoto:
+    """Pixels and capture date of a photo file's content; `name` is for messages only.
+
+    Raises `DecodeError` of kind `empty`, `unsupported` (not a known image format), `truncated`,
+    `corrupt`, `too-large` or `memory`.
+    """
+    if not data:
+        raise DecodeError("empty", f"{name}: the file is empty")
+    opener = _opener(data)
+    if opener is None:
+        raise DecodeError("unsupported", f"{name}: not an image in a known format")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about metadata; only pixels count here
+            return _decode(opener, data, name, options)
+    except MemoryError as error:
+        raise DecodeError("memory", f"{name}: too large to decode in memory") from error
+    except FAILURES as error:
+        kind, cause = _explain(error, data)
+        raise DecodeError(kind, f"{name}: {cause}") from error
+
+
+def _opener(data: bytes) -> Callable[[IO[bytes]], ImageFile.ImageFile] | None:
+    """What opens this content, or None when it is no format that photos come in."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile  # of an MPO it reads the first image
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImageFile
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return GifImageFile
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return TiffImageFile
+    if data.startswith(b"BM"):
+        return BmpImageFile
+    if data[4:8] == b"ftyp":
+        end = min(int.from_bytes(data[:4], "big"), 1024)
+        brands = {data[8:12], *(data[i : i + 4] for i in range(16, end, 4))}
+        if brands & AVIF_BRANDS:
+            return AvifImageFile
+        if brands & HEIF_BRANDS:
+            return _open_heif
+    return None
+
+
+def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
+    # Imported on first use: it loads large libraries, and most libraries hold no HEIC photo.
+    from pillow_heif import HeifImageFile
+
+    image: ImageFile.ImageFile = HeifImageFile(file)
+    return image
+
+
+def _decode(
+    opener: Callable[[IO[bytes]], ImageFile.ImageFile], data: bytes, name: str, options: DecodeOptions
+) -> DecodedPhoto:
+    # Some plugins check this limit before they allocate; they raise at twice its value.
+    Image.MAX_IMAGE_PIXELS = options.max_pixels
+    with opener(io.BytesIO(data)) as image:
+        width, height = image.size
+        if width * height > options.max_pixels:
+            raise DecodeError(
+                "too-large", f"{name}: {width} x {height} pixels, more than the limit of {options.max_pixels}"
+            )
+        reduced = _reduce(image, options.min_long_side)
+        with _silenced(image):
+            image.load()
+        orientation, taken_at = _read_exif(image)
+        upright = _to_rgb(image)
+    if orientation in UPRIGHT:
+        upright = upright.transpose(UPRIGHT[orientation])
+    rgb: ImageArray = np.asarray(upright, dtype=np.uint8)
+    if not reduced:
+        width, height = upright.size
+    elif orientation >= 5:
+        width, height = height, width
+    return DecodedPhoto(rgb, width, height, taken_at)
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def _silenced(image: ImageFile.ImageFile) -> Iterator[None]:
+    """Keep libtiff, which reports damage straight to the process's stderr, from doing so."""
+    if not isinstance(image, TiffImageFile):
+        yield
+        return
+    with _stderr_lock, open(os.devnull, "wb") as null:
+        saved = os.dup(2)
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _reduce(image: ImageFile.ImageFile, min_long_side: int | None) -> bool:
+    """Make libjpeg decode at the smallest scale that is large enough; whether one below 1 is."""
+    if min_long_side is None or not isinstance(image, JpegImageFile):
+        return False
+    width, height = image.size
+    for factor in (8, 4, 2):
+        if max(width, height) // factor >= min_long_side:
+            image.draft(None, (max(1, width // factor), max(1, height // factor)))
+            return image.size != (width, height)
+    return False
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """The pixels as 8-bit RGB.
+
+    Embedded colour profiles are not applied: camera profiles (Display P3, Adobe RGB) shift skin by
+    less than the light in the room does, converting costs as much as decoding, and it would hand
+    untrusted data to one more parser.
+    """
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_grey_8bit(image)).convert("RGB")
+    if image.has_transparency_data:
+        # On white, as a viewer shows a cut-out portrait: pixels under full transparency are often black.
+        rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        canvas = Image.new("RGB", rgba.size, "white")
+        canvas.paste(rgba, mask=rgba.getchannel("A"))
+        return canvas
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_8bit(image: Image.Image) -> ImageArray:
+    """Deep greyscale (16- or 32-bit integers, floats) scaled to 0-255; Pillow alone would clip it.
+
+    White is the top of the sample's range where that is known (12, 16 bits) or usual (1.0 for floats,
+    255 or 65535 for wide integers), else the brightest value; black is 0, or the darkest value if that
+    is negative.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))[0]
+        return (values >> (4 if bits == 12 else 8)).astype(np.uint8)
+    values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    black, white = min(float(values.min()), 0.0), float(values.max())
+    if black == 0.0:
+        usual = (1.0,) if image.mode == "F" else (255.0, 65535.0)
+        white = next((top for top in usual if white <= top), white)
+    scale = 255.0 / ((white - black) or 1.0)
+    return ((values - black) * scale + 0.5).astype(np.uint8)
+
+
+def _read_exif(image: ImageFile.ImageFile) -> tuple[int, datetime | None]:
+    """Orientation (1 to 8) and capture date; whatever is absurd in them counts as absent.
+
+    HEIC and AVIF keep their orientation in the container: both decoders apply or report it there and
+    neutralise a second one in EXIF. Call after the pixels are loaded: PNG may hold EXIF at its end,
+    and the TIFF plugin turns its pixels upright by itself while loading.
+    """
+    try:
+        exif = image.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except FAILURES:
+        return 1, None
+    return orientation if orientation in UPRIGHT else 1, _taken_at(exif)
+
+
+def _taken_at(exif: Image.Exif) -> datetime | None:
+    for tag, in_exif_ifd in (
+        (ExifTags.Base.DateTimeOriginal, True),
+        (ExifTags.Base.DateTimeDigitized, True),
+        (ExifTags.Base.DateTime, False),
+    ):
+        try:
+            value = (exif.get_ifd(ExifTags.IFD.Exif) if in_exif_ifd else exif).get(tag)
+        except FAILURES:
+            continue
+        if taken_at := _parse_date(value):
+            return taken_at
+    return None
+
+
+def _parse_date(value: object) -> datetime | None:
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    if not isinstance(text, str) or not (match := EXIF_DATE.match(text)):
+        return None
+    try:
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+        date = datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return None
+    # A clock may run a little ahead of ours; a year ahead it is wrong.
+    return date if FIRST_PHOTO <= year <= datetime.now().year + 1 else None
+
+
+def _explain(error: Exception, data: bytes) -> tuple[str, str]:
+    """Kind and one-line cause of a decoder's failure."""
+    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return "too-large", "more pixels than the limit"
+    if isinstance(error, EOFError) or CUT_OFF.search(cause.lower()) or _is_cut_off(data):
+        return "truncated", "the file is cut off"
+    return "corrupt", f"damaged image data ({cause})"
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a WebP or TIFF header points beyond the file's end; their plugins do not say so."""
+    if data.startswith(b"RIFF"):
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if data.startswith((b"II*", b"MM\0*")):
+        return int.from_bytes(data[4:8], "little" if data.startswith(b"II") else "big") >= len(data)
+    return False
