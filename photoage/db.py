@@ -1,7 +1,7 @@
 """The database: opening, schema check and upgrade, integrity check, backup.
 
-SQLite is the default. What only SQLite needs is below the line "SQLite only"; everything else, here
-and in tables.py, store.py and query.py, is SQLAlchemy that PostgreSQL runs as well.
+SQLite is the default. What only SQLite needs is in sqlite.py; everything else, here and in tables.py,
+store.py and query.py, is SQLAlchemy that PostgreSQL runs as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    and_,
+    create_engine,
+    exists,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from photoage import sqlite
 from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
+from photoage.filesystem import filesystem_type, is_network
 from photoage.tables import (
     Base,
     CheckpointRow,
@@ -46,7 +60,6 @@ __all__ = [
 
 # Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
 REVISIONS = ("0001",)
-BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction
 
 
 def default_database() -> Path:
@@ -108,9 +121,11 @@ def open_database(
                 "the newest that this photoage knows; update photoage"
             )
         if revision != head_revision():
+            if not create and revision is None:
+                raise DatabaseError(f"{database_name(url)}: is empty; run `photoage scan` first")
             if not create:
                 raise SchemaError(
-                    f"{database_name(url)}: has schema {revision or 'none'}, this photoage works with "
+                    f"{database_name(url)}: has schema {revision}, this photoage works with "
                     f"{head_revision()}; run `photoage db upgrade`"
                 )
             upgrade(engine)
@@ -158,7 +173,7 @@ def _make_folder(folder: Path) -> None:
 def _engine(url: URL, *, create: bool, read_only: bool) -> Engine:
     try:
         if database_file(url) is not None:
-            return _sqlite_engine(url, "ro" if read_only else "rwc" if create else "rw")
+            return sqlite.sqlite_engine(url, "ro" if read_only else "rwc" if create else "rw")
         return create_engine(url, execution_options={"postgresql_readonly": read_only})
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseError(f"{database_name(url)}: not supported here: {error}") from error
@@ -172,7 +187,7 @@ def database_errors(name: str) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", None)
-        kind, message = _CAUSES.get(code & 0xFF if code else None, (DatabaseError, None))
+        kind, message = sqlite.CAUSES.get(code & 0xFF if code else None, (DatabaseError, None))
         raise kind(f"{name}: {message or ' '.join(str(cause).split())}") from error
 
 
@@ -197,6 +212,8 @@ def current_revision(engine: Engine) -> str | None:
         if not {"photo", "face", "estimate", "alembic_version"} <= tables:
             raise DatabaseError(f"{name}: is not a photoage database")
         revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        if revision is None:
+            raise DatabaseError(f"{name}: is damaged: it does not say its schema")
         return revision
 
 
@@ -209,7 +226,7 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            _begin_schema_change(connection)
+            sqlite.begin_schema_change(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
@@ -221,73 +238,89 @@ def _migrations_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
 
 
-# --- SQLite only ------------------------------------------------------------------------------
-
-_CAUSES: dict[int | None, tuple[type[DatabaseError], str]] = {
-    sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another process is writing to it"),
-    sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another process is writing to it"),
-    sqlite3.SQLITE_READONLY: (DatabaseError, "is read-only"),
-    sqlite3.SQLITE_FULL: (DatabaseError, "no space left on its disk"),
-    sqlite3.SQLITE_IOERR: (DatabaseError, "its disk cannot be read or written (or is full)"),
-    sqlite3.SQLITE_CORRUPT: (DatabaseError, "is damaged; restore it from a backup"),
-    sqlite3.SQLITE_NOTADB: (DatabaseError, "is not a database"),
-    sqlite3.SQLITE_CANTOPEN: (DatabaseError, "cannot be opened"),
-}
+# --- care ----------------------------------------------------------------------------------------
 
 
-def _sqlite_engine(url: URL, mode: str) -> Engine:
-    """`mode` as in SQLite's URIs: ro, rw or rwc."""
-    file = Path(str(url.database))
-
-    def connect() -> sqlite3.Connection:
-        # Python then begins a transaction, with the write lock, at the first change and not before:
-        # reading never keeps other processes from writing, or the log from being written back.
-        connection = sqlite3.connect(
-            f"{file.as_uri()}?mode={mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level="IMMEDIATE",
-            check_same_thread=False,
-        )
-        try:
-            if mode == "ro":
-                connection = _readable(connection, file)
-            else:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA cache_size = -65536")  # KiB
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    return create_engine(url, creator=connect)
+def table_counts(engine: Engine) -> dict[str, int]:
+    """The number of rows of every table that the database has, by its name."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        present = set(inspect(connection).get_table_names())
+        tables = [table for table in Base.metadata.sorted_tables if table.name in present]
+        return {t.name: connection.scalar(select(func.count()).select_from(t)) or 0 for t in tables}
 
 
-def _readable(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
-    """`connection`, or one that also reads on read-only media, where the usual one needs a log file."""
+def check_integrity(engine: Engine) -> list[str]:
+    """What is wrong with a database, one line each; nothing when it is sound.
+
+    Other processes may write at the same time. Raises `DatabaseLockedError`.
+    """
+    problems: list[str] = []
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
-        log = file.with_name(f"{file.name}-wal")
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-            raise
-        if os.access(file.parent, os.W_OK) or (log.exists() and log.stat().st_size):
-            raise  # somebody may be writing: what is in the log must be read, too
-        connection.close()
-        return sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True, check_same_thread=False)
-    return connection
+        with database_errors(database_name(engine.url)), engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                problems += sqlite.file_problems(connection)
+            if not problems and current_revision(engine) == head_revision():
+                problems += _broken_rules(connection)
+    except DatabaseLockedError:
+        raise
+    except DatabaseError as error:
+        problems.append(str(error))
+    return problems
 
 
-def _begin_schema_change(connection: Connection) -> None:
-    # Python's driver begins no transaction for CREATE or ALTER by itself.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _broken_rules(connection: Connection) -> Iterator[str]:
+    """Rules that the tables themselves cannot enforce."""
+    current = exists().where(EstimateRow.face_id == Face.id, EstimateRow.current)
+    unhashed = and_(Photo.status == "done", Photo.content_hash.is_(None))
+    silent = and_(Photo.status == "unreadable", Photo.error_kind.is_(None))
+    rules = (
+        ("faces without a current estimate", select(func.count()).select_from(Face).where(~current)),
+        ("photos done without a content hash", select(func.count()).select_from(Photo).where(unhashed)),
+        ("photos unreadable without a cause", select(func.count()).select_from(Photo).where(silent)),
+    )
+    for text_, query in rules:
+        if number := connection.scalar(query):
+            yield f"{number} {text_}"
 
 
 def update_statistics(connection: Connection) -> None:
-    """Let the planner know how selective the indices are; a sample, so that it takes no time."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
-    connection.exec_driver_sql("ANALYZE")
-    connection.commit()
+    """Let the planner know how selective the indices are. Failing costs speed only, so it is silent."""
+    try:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA analysis_limit = 1000")  # a sample takes no time
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    except DBAPIError:
+        connection.rollback()
+
+
+def on_network_filesystem(path: str | os.PathLike[str]) -> str | None:
+    """The type of the network file system that holds `path`, where SQLite's locks cannot be trusted.
+
+    None on a local file system, and where the platform does not say.
+    """
+    kind = filesystem_type(Path(path))
+    return kind if is_network(kind) else None
+
+
+def backup(engine: Engine, target: Path) -> None:
+    """Copy a database, as it is at one moment, to a new file; other processes may go on writing.
+
+    Raises `DatabaseError`, also when `target` exists: a backup never replaces anything.
+    """
+    source = database_file(engine.url)
+    if source is None:
+        raise DatabaseError(f"{database_name(engine.url)}: only SQLite databases are copied to a file")
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError as error:
+        raise DatabaseError(f"{target}: exists already; a backup never replaces a file") from error
+    except OSError as error:
+        raise DatabaseError(f"{target}: cannot be created: {error.strerror}") from error
+    try:
+        with database_errors(f"{target}: backup of {source}"), engine.connect() as connection:
+            sqlite.copy_database(connection, target)
+    except BaseException:
+        for leftover in (target, target.with_name(f"{target.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        raise

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 from filelock import FileLock, Timeout
-from sqlalchemy import (
-    ColumnElement,
-    Engine,
-    Select,
-    and_,
-    case,
-    column,
-    delete,
-    exists,
-    insert,
-    literal,
-    select,
-    update,
-    values,
-)
+from sqlalchemy import Engine, and_, case, delete, insert, literal, select, update
 from sqlalchemy.orm import aliased
 
 from photoage import __version__
@@ -38,41 +22,19 @@ from photoage.db import (
     Photo,
     ScanRun,
     check_file,
-    database_errors,
     database_file,
-    database_name,
     database_url,
     encode_path,
     open_database,
     update_statistics,
 )
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.records import Detection, DetectOptions, Estimate, FloatArray, PhotoFaces, PhotoFile
+from photoage.known import KnownPhoto, KnownPhotos, all_or_nothing, chunks
+from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile
 
-CHUNK = 500  # rows of one statement
+__all__ = ["KnownPhoto", "RunCounts", "Store"]
+
 MAX_MESSAGE = 1000  # characters
-SAME_CONTENT = 50  # copies of one photo that `by_content` gives at most
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPhoto:
-    """A photo as the database knows it.
-
-    `estimated`: the current estimates of all its faces are by the run's checkpoint.
-    """
-
-    id: int
-    path: str
-    size: int
-    mtime_ns: int
-    status: str
-    content_hash: str | None
-    detector_id: int | None
-    detect_key: str | None
-    estimated: bool
 
 
 @dataclass(slots=True)
@@ -97,28 +59,7 @@ class RunCounts:
         )
 
 
-def _all_or_nothing(
-    method: Callable[Concatenate[Any, P], R],
-) -> Callable[Concatenate[Any, P], R]:
-    """Make a method of Store raise `DatabaseError`, and leave no part of what it wrote.
-
-    Whatever interrupts it, everything since the last commit is rolled back: half a photo can never
-    be committed later.
-    """
-
-    @wraps(method)
-    def guarded(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with database_errors(self.name):
-                return method(self, *args, **kwargs)
-        except BaseException:
-            self.rollback()
-            raise
-
-    return guarded
-
-
-class Store:
+class Store(KnownPhotos):
     """The one writing connection of a scan. Open it with `Store.open`; use it as a context manager.
 
     Changes are kept by `commit`; leaving the context without it drops them. Every method raises
@@ -127,13 +68,10 @@ class Store:
     """
 
     run_id: int
-    detector_id: int
-    checkpoint_id: int
 
     def __init__(self, engine: Engine, lock: FileLock | None) -> None:
-        self.name = database_name(engine.url)
-        self._engine, self._lock = engine, lock
-        self._connection = engine.connect()
+        super().__init__(engine)
+        self._lock = lock
 
     @classmethod
     def open(cls, spec: str | os.PathLike[str] | None) -> Store:
@@ -141,47 +79,32 @@ class Store:
 
         Raises `DatabaseLockedError` at once when another scan holds the lock.
         """
-        url = database_url(spec)
         lock = None
-        if (file := database_file(url)) is not None:
+        if (file := database_file(database_url(spec))) is not None:
             check_file(file, create=True, read_only=False)
             lock = _take_lock(os.path.realpath(file))
         try:
-            engine = open_database(spec, create=True)
-            with database_errors(database_name(url)):
-                return cls(engine, lock)
+            return cls(open_database(spec, create=True), lock)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
 
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Drop what is not committed and let the next scan in."""
         try:
-            self.rollback()
-            self._connection.close()
-            self._engine.dispose()
+            super().close()
         finally:
             if self._lock is not None:
                 self._lock.release()
 
-    @_all_or_nothing
+    @all_or_nothing
     def commit(self) -> None:
         self._connection.commit()
 
-    def rollback(self) -> None:
-        with database_errors(self.name):
-            self._connection.rollback()
-
     # --- scan runs ----------------------------------------------------------------------------
 
-    @_all_or_nothing
+    @all_or_nothing
     def begin_run(
         self,
         roots: Sequence[str],
@@ -197,8 +120,13 @@ class Store:
         """
         execute = self._connection.execute
         execute(update(ScanRun).where(ScanRun.status == "running").values(status="interrupted"))
-        self.detector_id = self._model_id(DetectorRow, *detector)
-        self.checkpoint_id = self._model_id(CheckpointRow, *checkpoint)
+        self.find_models(detector[1], checkpoint[1])
+        self.detector_id = self.detector_id or self._insert_id(
+            DetectorRow, name=detector[0], sha256=detector[1]
+        )
+        self.checkpoint_id = self.checkpoint_id or self._insert_id(
+            CheckpointRow, name=checkpoint[0], sha256=checkpoint[1]
+        )
         self.run_id = self._insert_id(
             ScanRun,
             started_at=datetime.now(UTC),
@@ -214,7 +142,7 @@ class Store:
         self._connection.commit()
         return self.run_id
 
-    @_all_or_nothing
+    @all_or_nothing
     def finish_run(self, status: Literal["finished", "interrupted", "failed"], counts: RunCounts) -> None:
         """Record how the scan ended. Commits."""
         numbers = asdict(counts)
@@ -224,85 +152,9 @@ class Store:
         self._connection.commit()
         update_statistics(self._connection)
 
-    def _model_id(self, table: type[DetectorRow | CheckpointRow], name: str, sha256: str) -> int:
-        found = self._connection.scalar(select(table.id).where(table.sha256 == sha256))
-        return found or self._insert_id(table, name=name, sha256=sha256)
-
-    # --- what is known ------------------------------------------------------------------------
-
-    @_all_or_nothing
-    def known(self, paths: Sequence[str]) -> dict[str, KnownPhoto]:
-        """The photos stored under these paths, by path."""
-        return {
-            photo.path: photo
-            for chunk in _chunks(paths)
-            for photo in self._photos(self._known().where(Photo.path.in_(chunk)))
-        }
-
-    @_all_or_nothing
-    def sizes_known(self, sizes: Iterable[int]) -> set[int]:
-        """Those of the sizes (bytes) that a `done` or `missing` photo of known content has."""
-        found: set[int] = set()
-        for chunk in _chunks(list(sizes)):
-            # One probe of the index per size, however many photos have it.
-            wanted = values(column("size", Photo.size.type), name="wanted").data([(s,) for s in chunk]).cte()
-            known = exists().where(
-                Photo.size == wanted.c.size, Photo.content_hash.is_not(None), Photo.status != "unreadable"
-            )
-            found.update(self._connection.scalars(select(wanted.c.size).where(known)))
-        return found
-
-    @_all_or_nothing
-    def by_content(self, content_hash: str, size: int) -> list[KnownPhoto]:
-        """Photos with this content: `missing` ones first, at most SAME_CONTENT."""
-        same = self._known().where(Photo.content_hash == content_hash, Photo.size == size)
-        return self._photos(same.order_by(Photo.status.desc(), Photo.id).limit(SAME_CONTENT))
-
-    def unseen(self, roots: Sequence[str], seen_ids: set[int]) -> Iterator[KnownPhoto]:
-        """Photos under the roots (or equal to one), not `missing`, whose id is not in `seen_ids`.
-
-        Changes made while iterating neither disturb it nor are disturbed by it.
-        """
-        covered: list[str] = []
-        for root in sorted({os.path.join(root, "") for root in roots}):
-            if not covered or not root.startswith(covered[-1]):
-                covered.append(root)
-                below = and_(Photo.path > root, Photo.path < root[:-1] + chr(ord(root[-1]) + 1))
-                yield from self._unseen(Photo.path == root[:-1], seen_ids)
-                yield from self._unseen(below, seen_ids)
-
-    def _unseen(self, condition: ColumnElement[bool], seen_ids: set[int]) -> Iterator[KnownPhoto]:
-        last = ""
-        while page := self._page(condition, last):
-            last = page[-1][1]
-            yield from self._by_id([photo_id for photo_id, _ in page if photo_id not in seen_ids])
-
-    @_all_or_nothing
-    def _page(self, condition: ColumnElement[bool], last: str) -> list[tuple[int, str]]:
-        rows = select(Photo.id, Photo.path).where(condition, Photo.path > last, Photo.status != "missing")
-        found = self._connection.execute(rows.order_by(Photo.path).limit(CHUNK))
-        return [(row.id, row.path) for row in found]
-
-    @_all_or_nothing
-    def _by_id(self, ids: list[int]) -> list[KnownPhoto]:
-        return self._photos(self._known().where(Photo.id.in_(ids)).order_by(Photo.path)) if ids else []
-
-    def _known(self) -> Select[Any]:
-        columns = [getattr(Photo, name) for name in KnownPhoto.__slots__ if name != "estimated"]
-        current = exists().where(
-            EstimateRow.face_id == Face.id,
-            EstimateRow.current,
-            EstimateRow.checkpoint_id == getattr(self, "checkpoint_id", None),
-        )
-        lacking = exists().where(Face.photo_id == Photo.id, ~current)
-        return select(*columns, (~lacking).label("estimated"))
-
-    def _photos(self, query: Select[Any]) -> list[KnownPhoto]:
-        return [KnownPhoto(*row) for row in self._connection.execute(query)]
-
     # --- photos and faces ---------------------------------------------------------------------
 
-    @_all_or_nothing
+    @all_or_nothing
     def save_faces(self, file: PhotoFile, faces: PhotoFaces, estimates: Sequence[Estimate]) -> int:
         """Store a photo that was read, in place of what was stored under its path; its id.
 
@@ -325,7 +177,7 @@ class Store:
         self._add_estimates(photo_id, estimates)
         return photo_id
 
-    @_all_or_nothing
+    @all_or_nothing
     def save_unreadable(self, file: PhotoFile, kind: str, message: str) -> int:
         """Record that a photo could not be read; its id.
 
@@ -342,13 +194,13 @@ class Store:
             self._connection.execute(delete(Face).where(Face.photo_id == photo_id))
         return photo_id
 
-    @_all_or_nothing
+    @all_or_nothing
     def touch(self, photo_id: int, file: PhotoFile) -> None:
         """The photo's file has another time or size stamp but the same content: keep its faces."""
         photo = update(Photo).where(Photo.id == photo_id)
         self._connection.execute(photo.values(size=file.size, mtime_ns=file.mtime_ns, **_DONE))
 
-    @_all_or_nothing
+    @all_or_nothing
     def relink(self, photo_id: int, file: PhotoFile) -> None:
         """The photo moved to `file`: keep its faces, drop what was stored under the new path."""
         execute = self._connection.execute
@@ -356,7 +208,7 @@ class Store:
         moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns}
         execute(update(Photo).where(Photo.id == photo_id).values(**moved, **_DONE))
 
-    @_all_or_nothing
+    @all_or_nothing
     def copy_faces(self, source_photo_id: int, file: PhotoFile) -> int:
         """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
         execute = self._connection.execute
@@ -381,13 +233,7 @@ class Store:
         execute(insert(EstimateRow).from_select(["face_id", *names], estimates))
         return photo_id
 
-    @_all_or_nothing
-    def stored_landmarks(self, photo_id: int) -> FloatArray:
-        """Landmarks (F, 5, 2) of a photo's faces, by face_index, in pixels of the upright photo."""
-        faces = select(Face.landmarks).where(Face.photo_id == photo_id).order_by(Face.face_index)
-        return np.array(self._connection.scalars(faces).all(), dtype=np.float32).reshape(-1, 5, 2)
-
-    @_all_or_nothing
+    @all_or_nothing
     def add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
         """Add the run's checkpoint's estimates, one per stored face, and make them current."""
         faces = select(Face.id).where(Face.photo_id == photo_id)
@@ -397,23 +243,23 @@ class Store:
         self._connection.execute(update(EstimateRow).where(of_photo).values(current=False))
         self._add_estimates(photo_id, estimates)
 
-    @_all_or_nothing
+    @all_or_nothing
     def mark_missing(self, ids: Iterable[int]) -> None:
         """The photos' files are gone; their faces stay."""
-        for chunk in _chunks(list(ids)):
+        for chunk in chunks(list(ids)):
             self._connection.execute(update(Photo).where(Photo.id.in_(chunk)).values(status="missing"))
 
-    @_all_or_nothing
+    @all_or_nothing
     def mark_present(self, photo_id: int) -> None:
         """A missing photo's file is back as it was, and so is the status that it had."""
         before = case((Photo.error_kind.is_(None), "done"), else_="unreadable")
         photo = update(Photo).where(Photo.id == photo_id, Photo.status == "missing")
         self._connection.execute(photo.values(status=before))
 
-    @_all_or_nothing
+    @all_or_nothing
     def prune(self, ids: Iterable[int]) -> None:
         """Forget photos, with their faces and estimates."""
-        for chunk in _chunks(list(ids)):
+        for chunk in chunks(list(ids)):
             self._connection.execute(delete(Photo).where(Photo.id.in_(chunk)))
 
     def _put(self, file: PhotoFile, **columns: Any) -> int:
@@ -482,11 +328,6 @@ def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
 def _rounded(value: float) -> float:
     """Three decimals, as every output shows it: what is compared is what is seen."""
     return round(float(value), 3)
-
-
-def _chunks(items: Sequence[R]) -> Iterator[Sequence[R]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
 
 
 def _take_lock(database: str) -> FileLock:
