@@ -62,7 +62,7 @@ def _jitter_colour(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)[:, :, None]
     mixed = crop.astype(np.float32) * saturation + grey * (1 - saturation)
     mean = float(grey.mean())
-    return np.clip((mixed - mean) * gain + mean + brightness, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((mixed - mean) * gain + mean + brightness, 0, 255), dtype=np.uint8)
 
 
 def _lose_detail(crop: ImageArray, rng: np.random.Generator) -> ImageArray:

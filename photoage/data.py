@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from photoage.augment import augmented_crop
 from photoage.dataset import AlignedFaces, labels_of
+from photoage.records import ImageArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +26,44 @@ class LabelledBatch:
     gender: torch.Tensor
     ethnicity: torch.Tensor
 
+    def pin_memory(self) -> LabelledBatch:
+        """Called by the DataLoader, so that the copy to a GPU can be asynchronous."""
+        return LabelledBatch(*(tensor.pin_memory() for tensor in self._tensors()))
 
-class TrainingFaces(Dataset[tuple[np.ndarray, int]]):
+    def to(self, device: torch.device) -> LabelledBatch:
+        if device.type == "cpu":
+            return self
+        return LabelledBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.crops, self.age, self.gender, self.ethnicity
+
+
+class TrainingFaces(Dataset[LabelledBatch]):
     """Augmented views of cached frames; an item's key (epoch, index) decides its random draws."""
 
     def __init__(self, faces: AlignedFaces, size: int, seed: int) -> None:
         self.frames, self.size, self.seed = faces.crops, size, seed
+        labels = labels_of(faces.samples)
+        self.age, self.gender, self.ethnicity = labels["age"], labels["gender"], labels["ethnicity"]
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:  # type: ignore[override]
-        epoch, index = key
+    def view(self, epoch: int, index: int) -> ImageArray:
         rng = np.random.default_rng((self.seed, epoch, index))
-        return augmented_crop(np.asarray(self.frames[index]), self.size, rng), index
+        return augmented_crop(self.frames[index], self.size, rng)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> LabelledBatch:
+        """A whole batch at once, as the DataLoader asks for it when this method exists."""
+        crops = np.stack([self.view(epoch, index) for epoch, index in keys])
+        rows = [index for _, index in keys]
+        return LabelledBatch(
+            torch.from_numpy(crops),
+            torch.from_numpy(self.age[rows]),
+            torch.from_numpy(self.gender[rows]),
+            torch.from_numpy(self.ethnicity[rows]),
+        )
 
 
 class EpochBatches:
@@ -69,20 +97,23 @@ def training_loader(
     start: int = 0,
     workers: int = 1,
     pin_memory: bool = False,
-) -> DataLoader[LabelledBatch]:
+) -> Iterable[LabelledBatch]:
     """The batches of one epoch, from batch number `start` on."""
-    labels = {name: torch.from_numpy(values) for name, values in labels_of(faces.samples).items()}
-
-    def collate(items: list[tuple[np.ndarray, int]]) -> LabelledBatch:
-        rows = torch.tensor([row for _, row in items])
-        crops = torch.from_numpy(np.stack([crop for crop, _ in items]))
-        return LabelledBatch(crops, labels["age"][rows], labels["gender"][rows], labels["ethnicity"][rows])
-
     return DataLoader(
         TrainingFaces(faces, size, seed),
-        batch_sampler=EpochBatches(len(faces.samples), batch_size, seed, epoch, start),  # type: ignore[arg-type]
-        collate_fn=collate,
+        batch_sampler=EpochBatches(len(faces.samples), batch_size, seed, epoch, start),
+        collate_fn=_as_is,
         num_workers=workers,
         pin_memory=pin_memory,
-        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_start_worker,
+        # Starts at once, with the frames in place; elsewhere forking is not possible or not safe.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch  # `__getitems__` has collated it
+
+
+def _start_worker(number: int) -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism

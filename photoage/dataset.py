@@ -1,33 +1,37 @@
-"""Labelled face data sets: the UTKFace reader, splits, and the cache of aligned frames."""
+"""Labelled face data sets: the UTKFace reader, and the cache of aligned frames.
+
+Every image goes through `reader.read_photo`, the very function that a scan uses.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import re
+import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from photoage.align import TEMPLATE_VERSION, align_crop
-from photoage.decode import decode_photo
-from photoage.detect import Detector, DetectorFile, pick_subject
+from photoage.align import TEMPLATE_VERSION
+from photoage.detect import DetectorFile, pick_subject
 from photoage.errors import DataError, DecodeError
+from photoage.pool import PhotoPool
+from photoage.reader import ReadOptions, read_photo
 from photoage.records import FloatArray, ImageArray
 
 # age_gender_ethnicity_timestamp.jpg.chip.jpg, as the UTKFace page describes it.
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?:\.jpg)?(?:\.chip)?\.(?:jpe?g|png|webp)", re.IGNORECASE)
 _IMAGE = re.compile(r".*\.(?:jpe?g|png|webp)", re.IGNORECASE)
 MAX_LABEL = 116
-SPLITS = ("train", "val", "test")
+GENDERS, ETHNICITIES = 2, 5  # codes in the names: 0-1 and 0-4
 
 FRAME_SIZE = 200  # the template frame at its native size ...
 FRAME_MARGIN = 12  # ... and surroundings for affine augmentation
@@ -58,23 +62,27 @@ def parse_name(path: Path) -> Sample | None:
 def read_utkface(source: Path, cache: Path) -> tuple[list[Sample], list[str]]:
     """Samples of a UTKFace archive or folder (searched recursively), and the malformed names.
 
-    An archive is unpacked once, under `cache`. Raises `DataError`.
+    An archive is unpacked once, under `cache`. Raises `DataError`, also when two images have the
+    same name, because splits know an image by its name.
     """
     folder = source if source.is_dir() else _unpacked(source, cache)
-    samples, malformed = [], []
+    samples: dict[str, Sample] = {}
+    malformed = []
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if not _IMAGE.fullmatch(name):
+            if not _IMAGE.fullmatch(name) or name.startswith("._"):  # what macOS leaves in archives
                 continue
             sample = parse_name(Path(root) / name)
             if sample is None:
                 malformed.append(name)
+            elif name in samples:
+                raise DataError(f"{sample.path}: has the same name as {samples[name].path}")
             else:
-                samples.append(sample)
+                samples[name] = sample
     if not samples:
         raise DataError(f"{source}: no image named age_gender_ethnicity_timestamp.jpg in it")
-    return samples, malformed
+    return list(samples.values()), malformed
 
 
 def _unpacked(archive: Path, cache: Path) -> Path:
@@ -90,62 +98,61 @@ def _unpacked(archive: Path, cache: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(partial, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise DataError(f"{archive}: not a readable tar archive ({error})") from error
     partial.replace(target)
     return target
 
 
-def read_splits(path: Path) -> dict[str, str]:
-    """File name to split from a `file,...,split` CSV. Raises `DataError`."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            splits = {row["file"]: row["split"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a splits file with columns file and split ({error})") from error
-    unknown = sorted(set(splits.values()) - set(SPLITS))
-    if unknown:
-        raise DataError(f"{path}: unknown split {unknown[0]!r} (known: {', '.join(SPLITS)})")
-    return splits
-
-
 # --- aligned faces of a data set -------------------------------------------------------------
+
+ALIGN_TIMEOUT = 120.0  # seconds for one image, the start of a worker included
+
+
+class Crops(Protocol):
+    """(N, side, side, 3) uint8 RGB images, in memory or on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int | slice, /) -> ImageArray: ...
+
+
+class StoredCrops:
+    """Some rows of an (N, side, side, 3) uint8 `.npy` file, read when they are asked for."""
+
+    def __init__(self, path: Path, rows: npt.NDArray[np.intp]) -> None:
+        self.path, self.rows = path, rows
+        self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice) -> ImageArray:
+        return np.asarray(self._array[self.rows[index]])
+
+    def __reduce__(self) -> tuple[type[StoredCrops], tuple[Path, npt.NDArray[np.intp]]]:
+        # A loader process maps the file itself; the pixels do not travel.
+        return StoredCrops, (self.path, self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedFaces:
-    """Aligned images of the samples that have a detection, and the names of those that have none."""
+    """Aligned images of the samples that have a detection, and the names of those that have none.
+
+    An image that cannot be read counts as one without a detection, as in a scan.
+    """
 
     samples: list[Sample]
-    crops: ImageArray  # (N, side, side, 3) uint8 RGB
+    crops: Crops
     missed: list[str]
 
 
-_worker_detector: Detector | None = None
-
-
-def _start_worker(detector: DetectorFile) -> None:
-    global _worker_detector
-    import cv2
-
-    cv2.setNumThreads(1)
-    _worker_detector = Detector(detector)
-
-
-def _align_one(task: tuple[str, int, int]) -> ImageArray | None:
-    path, size, margin = task
-    assert _worker_detector is not None
-    try:
-        photo = decode_photo(path)
-    except DecodeError:
-        return None
-    subject = pick_subject(_worker_detector.detect(photo.rgb), photo.width, photo.height)
-    if subject is None:
-        return None
-    try:
-        return align_crop(photo.rgb, subject.landmarks, size, margin)
-    except ValueError:
-        return None
+def align_subject(path: str, options: ReadOptions) -> ImageArray | None:
+    """The crop of the face that a data-set image is about. Raises `DecodeError`."""
+    read = read_photo(path, options)
+    found = read.faces.detections
+    subject = pick_subject(found, read.faces.width, read.faces.height)
+    return None if subject is None else read.crops[found.index(subject)]
 
 
 def align_samples(
@@ -157,22 +164,43 @@ def align_samples(
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AlignedFaces:
-    """Detect and align the subject of every sample, in worker processes, as a scan would."""
-    kept, crops, missed = [], [], []
-    tasks = [(str(sample.path), size, margin) for sample in samples]
-    with ProcessPoolExecutor(
-        workers or os.cpu_count(), get_context("spawn"), _start_worker, (detector,)
-    ) as pool:
-        for sample, crop in zip(samples, pool.map(_align_one, tasks, chunksize=16), strict=True):
-            if crop is None:
-                missed.append(sample.name)
-            else:
-                kept.append(sample)
-                crops.append(crop)
-            progress(len(kept) + len(missed))
+    """Detect and align the subject of every sample, in worker processes, as a scan does."""
     side = size + 2 * margin
-    stacked = np.stack(crops) if crops else np.empty((0, side, side, 3), dtype=np.uint8)
-    return AlignedFaces(kept, stacked, missed)
+    crops = np.empty((len(samples), side, side, 3), dtype=np.uint8)
+    found = _align_into(crops, samples, ReadOptions(detector, size, margin=margin), workers, progress)
+    missed = [sample.name for sample, has_face in zip(samples, found, strict=True) if not has_face]
+    kept = [sample for sample, has_face in zip(samples, found, strict=True) if has_face]
+    return AlignedFaces(kept, crops[: len(kept)], missed)
+
+
+def _align_into(
+    crops: ImageArray,
+    samples: Sequence[Sample],
+    options: ReadOptions,
+    workers: int | None,
+    progress: Callable[[int], None],
+) -> npt.NDArray[np.bool_]:
+    """Fill the first rows of `crops` with the faces found; returns which samples have one.
+
+    Raises `DataError` when no sample has.
+    """
+    found = np.zeros(len(samples), dtype=np.bool_)
+    failure: DecodeError | None = None
+    with PhotoPool(workers or os.cpu_count() or 1, timeout=ALIGN_TIMEOUT) as pool:
+        outcomes = pool.run(align_subject, range(len(samples)), lambda row: (str(samples[row].path), options))
+        for done, outcome in enumerate(outcomes, 1):
+            if outcome.value is not None:
+                crops[outcome.task] = outcome.value
+                found[outcome.task] = True
+            failure = failure or outcome.failure
+            progress(done)
+    if not found.any():
+        cause = f" (first error: {failure})" if failure else ""
+        raise DataError(f"no face was found in any of the {len(samples)} images{cause}")
+    for target, row in enumerate(np.flatnonzero(found)):
+        if target != row:
+            crops[target] = crops[row]
+    return found
 
 
 def cached_faces(
@@ -185,27 +213,29 @@ def cached_faces(
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AlignedFaces:
-    """`align_samples`, computed once per data set, detector and geometry, and memory-mapped."""
+    """`align_samples`, computed once per data set, detector and geometry, and read from disk."""
     identity = hashlib.sha256()
     for part in (detector.sha256, TEMPLATE_VERSION, str(size), str(margin)):
         identity.update(part.encode())
     for sample in samples:
-        identity.update(f"{sample.path}:{sample.path.stat().st_size}\n".encode())
+        identity.update(f"{sample.path}:{sample.path.stat().st_size}\n".encode(errors="surrogateescape"))
     stem = cache / f"aligned-{identity.hexdigest()[:16]}"
     array_path, index_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
     if not index_path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        faces = align_samples(
-            samples, detector, size=size, margin=margin, workers=workers, progress=progress
-        )
-        np.save(array_path, faces.crops, allow_pickle=False)
+        side = size + 2 * margin
+        partial = stem.with_suffix(f".part{os.getpid()}")
+        array = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(samples), side, side, 3))
+        found = _align_into(array, samples, ReadOptions(detector, size, margin=margin), workers, progress)
+        array.flush()
+        partial.replace(array_path)
         # The index is written last: without it, the array counts as absent.
-        partial = index_path.with_suffix(".part")
-        partial.write_text(json.dumps({"missed": faces.missed}))
+        missing = [sample.name for sample, has_face in zip(samples, found, strict=True) if not has_face]
+        partial.write_text(json.dumps({"missed": missing}))
         partial.replace(index_path)
     missed = set(json.loads(index_path.read_text())["missed"])
-    crops = np.load(array_path, mmap_mode="r", allow_pickle=False)
-    return AlignedFaces([s for s in samples if s.name not in missed], crops, sorted(missed))
+    kept = [sample for sample in samples if sample.name not in missed]
+    return AlignedFaces(kept, StoredCrops(array_path, np.arange(len(kept))), sorted(missed))
 
 
 def labels_of(samples: Iterable[Sample]) -> dict[str, FloatArray | Any]:

@@ -47,7 +47,7 @@ class Teacher:
             self.session = onnxruntime.InferenceSession(
                 graph.SerializeToString(), options, providers=providers
             )
-        except Exception as error:  # noqa: BLE001 - protobuf and onnxruntime raise their own types
+        except Exception as error:  # protobuf and onnxruntime raise their own types
             cause = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not usable as a teacher ({cause})") from error
         self.device = device

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from photoage.records import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
 
 AGE_BINS: tuple[tuple[int, int], ...] = (
     (0, 2), (3, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, 59), (60, 69), (70, 200),
@@ -31,9 +33,8 @@ class Metrics:
     width: float | None = None  # mean interval width in years
 
 
-@dataclass(frozen=True)
-class IntervalTable:
-    """The numbers of an `age_model.Interval`, without torch."""
+class IntervalTable(NamedTuple):
+    """Years to subtract and to add, by predicted-age bin; the fields of `checkpoint.Interval`."""
 
     coverage: float
     edges: tuple[float, ...]
@@ -49,7 +50,7 @@ def measure(
     predicted: FloatArray,
     age: FloatArray,
     bounds: tuple[FloatArray, FloatArray] | None = None,
-    rows: npt.NDArray[np.bool_] | None = None,
+    rows: BoolArray | None = None,
 ) -> Metrics | None:
     """Metrics over the chosen rows, or None when there are none."""
     if rows is not None:
@@ -77,28 +78,28 @@ def calibrate(
 ) -> IntervalTable:
     """Split-conformal half-widths by predicted-age bin, each side covering (1 + coverage) / 2.
 
-    Neighbouring bins with fewer than MIN_CALIBRATION residuals are merged. Method: Romano, Patterson
-    and Candes, "Conformalized quantile regression", NeurIPS 2019 (asymmetric form), applied per bin
-    (Mondrian) to a plain regression.
+    A bin with fewer than MIN_CALIBRATION residuals is merged with its smaller neighbour. Method:
+    Romano, Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019 (asymmetric
+    form), applied per bin (Mondrian) to a plain regression.
     """
-    bounds = list(edges) + [math.inf]
-    groups: list[tuple[float, float]] = list(zip(bounds[:-1], bounds[1:], strict=True))
+    starts = list(edges)
+    counts = np.bincount(_bin_of(predicted, starts), minlength=len(starts)).tolist()
+    while len(counts) > 1 and min(counts) < MIN_CALIBRATION:
+        small = counts.index(min(counts))
+        neighbours = [i for i in (small - 1, small + 1) if 0 <= i < len(counts)]
+        left = min(small, min(neighbours, key=lambda i: counts[i]))
+        counts[left] += counts.pop(left + 1)
+        del starts[left + 1]
+    residual, bins = (age - predicted).astype(np.float64), _bin_of(predicted, starts)
+    level = (1 + coverage) / 2
+    low = tuple(_conformal_quantile(-residual[bins == i], level) for i in range(len(starts)))
+    high = tuple(_conformal_quantile(residual[bins == i], level) for i in range(len(starts)))
+    return IntervalTable(coverage, tuple(starts), low, high)
 
-    def count(group: tuple[float, float]) -> int:
-        return int(((predicted >= group[0]) & (predicted < group[1])).sum())
 
-    while len(groups) > 1 and min(count(g) for g in groups) < MIN_CALIBRATION:
-        i = min(range(len(groups)), key=lambda k: count(groups[k]))
-        j = i - 1 if i > 0 and (i == len(groups) - 1 or count(groups[i - 1]) <= count(groups[i + 1])) else i + 1
-        a, b = sorted((i, j))
-        groups[a : b + 1] = [(groups[a][0], groups[b][1])]
-    low, high = [], []
-    for start, end in groups:
-        rows = (predicted >= start) & (predicted < end)
-        residual = (age - predicted)[rows].astype(np.float64)
-        low.append(_conformal_quantile(-residual, (1 + coverage) / 2))
-        high.append(_conformal_quantile(residual, (1 + coverage) / 2))
-    return IntervalTable(coverage, tuple(g[0] for g in groups), tuple(low), tuple(high))
+def _bin_of(predicted: FloatArray, starts: Sequence[float]) -> npt.NDArray[np.intp]:
+    """The bin of each prediction; the first and the last bin are open to their sides."""
+    return np.clip(np.searchsorted(starts, predicted, side="right") - 1, 0, len(starts) - 1)
 
 
 def _conformal_quantile(scores: npt.NDArray[np.float64], level: float) -> float:
@@ -110,35 +111,43 @@ def _conformal_quantile(scores: npt.NDArray[np.float64], level: float) -> float:
 
 
 def interval_bounds(predicted: FloatArray, table: Any) -> tuple[FloatArray, FloatArray]:
-    """(age_low, age_high) for each predicted age, not below 0. `table` has edges, low and high."""
-    index = np.clip(np.searchsorted(table.edges, predicted, side="right") - 1, 0, len(table.edges) - 1)
-    low = np.maximum(0.0, predicted - np.asarray(table.low)[index])
-    return low.astype(np.float32), (predicted + np.asarray(table.high)[index]).astype(np.float32)
+    """(age_low, age_high) for each predicted age, not below 0.
+
+    `table` has `edges`, `low` and `high`: an `IntervalTable`, or the interval of a checkpoint.
+    """
+    bins = _bin_of(predicted, table.edges)
+    low = np.maximum(0.0, predicted - np.asarray(table.low)[bins])
+    return low.astype(np.float32), (predicted + np.asarray(table.high)[bins]).astype(np.float32)
 
 
 def report(
     predicted: FloatArray,
     age: FloatArray,
-    groups: dict[str, npt.NDArray[Any]],
+    groups: dict[str, tuple[npt.NDArray[Any], int]],
     bounds: tuple[FloatArray, FloatArray] | None = None,
 ) -> dict[str, Any]:
-    """All tables of an evaluation as plain numbers.
+    """All tables of an evaluation as plain numbers with three decimals.
 
-    `groups` maps a name such as `gender` to one code per face. Empty groups appear as None, so that
-    no bin silently lacks a figure.
+    The figures over all faces are at the top level: count, mae, cs5, bias, coverage, width. `groups`
+    maps a name such as `gender` to one code per face and the number of codes. Every bin and code
+    has its entry; where there are no faces, count is 0 and the figures are None.
     """
 
-    def entry(rows: npt.NDArray[np.bool_] | None) -> dict[str, Any] | None:
+    def entry(rows: BoolArray | None = None) -> dict[str, Any]:
         metrics = measure(predicted, age, bounds, rows)
-        return asdict(metrics) if metrics else None
+        if metrics is None:
+            return {"count": 0} | dict.fromkeys(("mae", "cs5", "bias", "coverage", "width"))
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(metrics).items()}
 
-    span: Callable[[int, int], npt.NDArray[np.bool_]] = lambda a, b: (age >= a) & (age <= b)  # noqa: E731
+    def span(low: int, high: int) -> BoolArray:
+        return (age >= low) & (age <= high)
+
     return {
-        "all_ages": entry(None),
-        "secondary": {"ages 1-80": entry(span(1, 80)), "ages 21-60": entry(span(21, 60))},
-        "by_age": {bin_name(a, b): entry(span(a, b)) for a, b in AGE_BINS},
+        **entry(),
+        "by_age": {bin_name(low, high): entry(span(low, high)) for low, high in AGE_BINS},
         **{
-            f"by_{name}": {str(code): entry(codes == code) for code in sorted(set(codes.tolist()))}
-            for name, codes in groups.items()
+            f"by_{name}": {str(code): entry(codes == code) for code in range(count)}
+            for name, (codes, count) in groups.items()
         },
+        "secondary": {"ages 1-80": entry(span(1, 80)), "ages 21-60": entry(span(21, 60))},
     }

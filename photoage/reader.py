@@ -44,6 +44,7 @@ class ReadOptions:
     device: str = "cpu"
     detect: DetectOptions = DetectOptions()
     max_pixels: int = DecodeOptions().max_pixels
+    margin: int = 0  # pixels of surroundings on each side of a crop, for training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,14 +108,14 @@ def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = N
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
         faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, ())
-        return ReadPhoto(file, faces, _cut(photo, landmarks, options.crop_size))
+        return ReadPhoto(file, faces, _cut(photo, landmarks, options))
     wanted = DECODE_MARGIN * options.detect.det_size
     photo = decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted))
     found = _detect(photo, options)
     smallest = min((_short_side(face) for face in found), default=float("inf"))
     if photo.scale < 1 and smallest * photo.scale < SMALL_FACE:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
-    crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options.crop_size)
+    crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options)
     faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, tuple(found))
     return ReadPhoto(file, faces, crops, _detector(options.detector, options.device).providers[0])
 
@@ -137,10 +138,11 @@ def _has_extent(face: Detection) -> bool:
     return bool(np.ptp(face.landmarks, axis=0).max() > 1.0)
 
 
-def _cut(photo: DecodedPhoto, landmarks: FloatArray, size: int) -> ImageArray:
+def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> ImageArray:
+    size, margin = options.crop_size, options.margin
     if len(landmarks) == 0:
-        return np.empty((0, size, size, 3), dtype=np.uint8)
-    return np.stack([align_crop(photo.rgb, points * photo.scale, size) for points in landmarks])
+        return np.empty((0, size + 2 * margin, size + 2 * margin, 3), dtype=np.uint8)
+    return np.stack([align_crop(photo.rgb, points * photo.scale, size, margin) for points in landmarks])
 
 
 @lru_cache(maxsize=1)

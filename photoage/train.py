@@ -1,158 +1,43 @@
-"""Fine-tuning: a dataclass of options and one visible loop."""
+"""Fine-tuning: one visible loop over the choices in `TrainConfig`."""
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from photoage.age_model import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MAX_AGE,
     AgeModel,
     CheckpointInfo,
     Interval,
     autocast_dtype,
-    initial_model,
     normalise,
+    read_checkpoint_info,
     save_checkpoint,
 )
 from photoage.align import TEMPLATE_VERSION
 from photoage.data import LabelledBatch, training_loader
-from photoage.dataset import AlignedFaces, labels_of
-from photoage.distill import AuxiliaryHeads, Teacher
+from photoage.dataset import AlignedFaces, Crops, labels_of
+from photoage.distill import Teacher
 from photoage.errors import DataError
 from photoage.evaluate import calibrate, measure
 from photoage.records import FloatArray
+from photoage.train_config import TrainConfig, TrainProgress
+from photoage.train_log import TrainLog
+from photoage.train_state import TrainState
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Every choice of a training run; ages and sigma in years."""
-
-    name: str = "photoage-resnet50"
-    init: str = "imagenet"
-    teacher: str | None = None
-    schedule: tuple[tuple[int, int], ...] = ((112, 9), (128, 3))  # (crop size, epochs), in order
-    batch_size: int = 96
-    lr: float = 5e-4
-    weight_decay: float = 0.05
-    warmup_steps: int = 150
-    huber_years: float = 3.0  # errors beyond this count linearly: labels are noisy
-    label_sigma: float = 3.0
-    distill_until: float = 0.85  # share of the run after which the teacher is silent
-    ema: float = 0.998
-    seed: int = 0
-    workers: int = 1
-    save_every: int = 100  # steps between resumable states
-    log_every: int = 20
-
-    @property
-    def epochs(self) -> int:
-        return sum(count for _, count in self.schedule)
-
-    def size_at(self, epoch: int) -> int:
-        for size, count in self.schedule:
-            if epoch < count:
-                return size
-            epoch -= count
-        return self.schedule[-1][0]
-
-
-@dataclass(frozen=True)
-class TrainProgress:
-    """What a caller may want to show after a step."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    validation: dict[str, Any] | None = None
-
-
-class TrainState:
-    """Model, averaged model, heads and optimiser: all that a resumed run needs, as safetensors."""
-
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        torch.manual_seed(config.seed)
-        self.model = initial_model(config.init).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.heads = AuxiliaryHeads().to(device)
-        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
-        decayed = [p for p in self.parameters if p.ndim > 1]
-        plain = [p for p in self.parameters if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.lr,
-        )
-        self.epoch = self.step = 0  # the next batch to see
-
-    def update_ema(self, decay: float, done: int) -> None:
-        decay = min(decay, (1 + done) / (10 + done))
-        with torch.no_grad():
-            for ours, theirs in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
-                if ours.is_floating_point():
-                    ours.lerp_(theirs, 1 - decay)
-                else:
-                    ours.copy_(theirs)
-
-    def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
-        tensors: dict[str, torch.Tensor] = {}
-        for prefix, module in (("model", self.model), ("ema", self.ema), ("heads", self.heads)):
-            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
-        for i, parameter in enumerate(self.parameters):
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{i}.{key}"] = value
-        if teacher is not None:
-            tensors |= {f"teacher.{k}": v for k, v in teacher.statistics.items()}
-        position = {"epoch": self.epoch, "step": self.step, "config": asdict(config)}
-        partial = path.with_name(path.name + ".part")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": json.dumps(position)})
-        partial.replace(path)
-
-    def load(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
-        """Raises `DataError` for an unreadable state or one of a different configuration."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                position = json.loads((file.metadata() or {})["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: not a resumable training state ({error})") from error
-        wanted = json.loads(json.dumps(asdict(config)))
-        for key, value in wanted.items():
-            if key not in ("workers", "save_every", "log_every") and position["config"].get(key) != value:
-                raise DataError(f"{path}: was trained with {key}={position['config'].get(key)}, not {value}")
-        for prefix, module in (("model", self.model), ("ema", self.ema), ("heads", self.heads)):
-            module.load_state_dict(
-                {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
-            )
-        for i, parameter in enumerate(self.parameters):
-            stored = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"optimiser.{i}.")}
-            if stored:
-                self.optimiser.state[parameter] = {
-                    k: v if k == "step" else v.to(parameter.device) for k, v in stored.items()
-                }
-        if teacher is not None:
-            teacher.statistics = {
-                k.removeprefix("teacher."): v.to(teacher.device)
-                for k, v in tensors.items()
-                if k.startswith("teacher.")
-            }
-        self.epoch, self.step = position["epoch"], position["step"]
+MAX_GRADIENT = 5.0
 
 
 def learning_rate(config: TrainConfig, done: int, total: int) -> float:
@@ -165,9 +50,12 @@ def learning_rate(config: TrainConfig, done: int, total: int) -> float:
 
 @torch.inference_mode()
 def predict_ages(
-    model: AgeModel, crops: np.ndarray, device: torch.device, *, flip: bool = False, batch_size: int = 128
+    model: AgeModel, crops: Crops, device: torch.device, *, flip: bool = False, batch_size: int = 128
 ) -> FloatArray:
-    """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages; `flip` averages with the mirror image."""
+    """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages, within 0 to 116 as a scan gives them.
+
+    `flip` averages with the mirror image.
+    """
     dtype = autocast_dtype(device)
     ages = []
     for start in range(0, len(crops), batch_size):
@@ -177,8 +65,37 @@ def predict_ages(
             value = model(x)
             if flip:
                 value = (value + model(x.flip(3))) / 2
-        ages.append(value.float().cpu())
+        ages.append(value.float().clamp_(0.0, MAX_AGE).cpu())
     return torch.cat(ages).numpy() if ages else np.empty(0, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the loop works with; `steps` per epoch."""
+
+    config: TrainConfig
+    training: AlignedFaces
+    state: TrainState
+    teacher: Teacher | None
+    device: torch.device
+    steps: int
+    state_path: Path
+    log: TrainLog
+    progress: Callable[[TrainProgress], None]
+    should_stop: Callable[[], bool]
+
+    def save(self) -> None:
+        self.state.save(self.state_path, self.config, self.teacher)
+
+
+def state_path(out: Path) -> Path:
+    """Where a run that writes the checkpoint `out` keeps its resumable state."""
+    return out.with_suffix(".state")
+
+
+def log_path(out: Path) -> Path:
+    """Where a run that writes the checkpoint `out` keeps its log."""
+    return out.with_suffix(".log.jsonl")
 
 
 def train(
@@ -191,81 +108,88 @@ def train(
     resume: bool = False,
     data_info: dict[str, Any] | None = None,
     progress: Callable[[TrainProgress], None] = lambda report: None,
-) -> CheckpointInfo:
+    should_stop: Callable[[], bool] = lambda: False,
+) -> CheckpointInfo | None:
     """Train on cached frames and write a checkpoint to `out` after every epoch.
 
     `validation(size)` gives the validation crops at a crop size. Beside `out` go the resumable state
-    (`.state`) and the log (`.log.jsonl`). With `resume`, continues from the state file: on a CPU
-    with the same thread count, to the same weights as an unbroken run.
+    and the log. With `resume`, continues from the state file: on a CPU with the same thread count,
+    to the same weights as an unbroken run. Returns None when `should_stop` ended it, state saved.
     """
     steps = len(training.samples) // config.batch_size
     if steps == 0:
-        raise DataError(f"{len(training.samples)} training faces do not fill one batch of {config.batch_size}")
-    total = steps * config.epochs
-    state_path, log_path = out.with_suffix(".state"), out.with_suffix(".log.jsonl")
-    teacher = Teacher(Path(config.teacher), device) if config.teacher else None
-    state = TrainState(config, device)
-    if resume and state_path.is_file():
-        state.load(state_path, config, teacher)
-    elif teacher is not None:
-        plain = training_loader(training, size=config.size_at(0), batch_size=min(512, len(training.samples)),
-                                seed=config.seed, epoch=0, workers=0)  # fmt: skip
-        teacher.fit_statistics(next(iter(plain)).crops)
+        raise DataError(
+            f"{len(training.samples)} training faces do not fill one batch of {config.batch_size}"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
-    info = CheckpointInfo(config.name, config.size_at(config.epochs), Interval(0.9, (0.0,), (0.0,), (0.0,)))
-    started = time.monotonic()
-    with log_path.open("a" if state.epoch or state.step else "w", encoding="utf-8") as log:
+    teacher = Teacher(Path(config.teacher), device) if config.teacher else None
+    if resume and state_path(out).is_file():
+        state = TrainState(replace(config, init="none"), device)
+        state.load(state_path(out), config, teacher)
+    else:
+        state = TrainState(config, device)
+        if teacher is not None:
+            teacher.fit_statistics(_first_crops(config, training))
+    started, done = time.monotonic(), state.epoch * steps + state.step
+    with TrainLog(log_path(out), steps, done) as log:
+        run = _Run(
+            config, training, state, teacher, device, steps, state_path(out), log, progress, should_stop
+        )
         while state.epoch < config.epochs:
-            _run_epoch(state, config, training, teacher, device, steps, total, log, progress,
-                       lambda: state.save(state_path, config, teacher))  # fmt: skip
-            size = config.size_at(state.epoch - 1)
-            faces = validation(size)
-            info = _checkpoint_info(state, config, faces, size, device, data_info or {})
+            size = config.size_at(state.epoch)
+            if not _run_epoch(run, size):
+                run.save()
+                return None
+            info = _checkpoint_info(run, validation(size), size, data_info or {})
             save_checkpoint(out, state.ema.backbone, info)
-            state.save(state_path, config, teacher)
-            entry = {"epoch": state.epoch, "size": size, "seconds": round(time.monotonic() - started, 1)}
-            _log(log, entry | {"validation": info.metrics["validation"]})
-            progress(TrainProgress(state.epoch, config.epochs, steps, steps, math.nan, 0.0,
-                                   info.metrics["validation"]))  # fmt: skip
-    return info
+            measured = info.metrics["validation"]
+            seconds = round(time.monotonic() - started, 1)
+            log.write({"epoch": state.epoch, "size": size, "seconds": seconds, "validation": measured})
+            run.save()
+            progress(TrainProgress(state.epoch, config.epochs, steps, steps, math.nan, 0.0, measured))
+    return read_checkpoint_info(out)
 
 
-def _run_epoch(
-    state: TrainState,
-    config: TrainConfig,
-    training: AlignedFaces,
-    teacher: Teacher | None,
-    device: torch.device,
-    steps: int,
-    total: int,
-    log: TextIO,
-    progress: Callable[[TrainProgress], None],
-    save: Callable[[], None],
-) -> None:
-    size = config.size_at(state.epoch)
-    dtype = autocast_dtype(device)
-    loader = training_loader(
+def _first_crops(config: TrainConfig, training: AlignedFaces) -> torch.Tensor:
+    """Training crops from which the teacher learns the scale of its maps."""
+    batches = training_loader(
         training,
+        size=config.size_at(0),
+        batch_size=min(512, len(training.samples)),
+        seed=config.seed,
+        epoch=0,
+        workers=0,
+    )
+    return next(iter(batches)).crops
+
+
+def _run_epoch(run: _Run, size: int) -> bool:
+    """Train to the end of the epoch; False when asked to stop before it."""
+    config, state = run.config, run.state
+    dtype = _training_dtype(run.device)
+    total = run.steps * config.epochs
+    loader = training_loader(
+        run.training,
         size=size,
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=state.epoch,
         start=state.step,
         workers=config.workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=run.device.type == "cuda",
     )
     state.model.train()
     since, images = time.monotonic(), 0
     for batch in loader:
-        done = state.epoch * steps + state.step
+        done = state.epoch * run.steps + state.step
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(config, done, total)
         share = max(0.0, 1 - done / (config.distill_until * total)) if config.distill_until else 0.0
-        parts = _losses(state, config, _to(batch, device), teacher, min(1.0, 2 * share), dtype)
+        parts = _losses(run, batch.to(run.device), min(1.0, 2 * share), dtype)
         loss = torch.stack(list(parts.values())).sum()
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(state.parameters, 5.0)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(state.parameters, MAX_GRADIENT)
         state.optimiser.step()
         state.update_ema(config.ema, done)
         state.step += 1
@@ -273,79 +197,57 @@ def _run_epoch(
         if state.step % config.log_every == 0:
             rate = images / (time.monotonic() - since)
             values = {name: round(float(value), 4) for name, value in parts.items()}
-            _log(log, {"epoch": state.epoch, "step": state.step, "size": size, "images_per_s": round(rate, 1)} | values)
-            progress(TrainProgress(state.epoch, config.epochs, state.step, steps, float(loss), rate))
-        if state.step % config.save_every == 0 and state.step < steps:
-            save()
+            position = {"epoch": state.epoch, "step": state.step, "size": size}
+            run.log.write(position | {"images_per_s": round(rate, 1)} | values)
+            run.progress(TrainProgress(state.epoch, config.epochs, state.step, run.steps, float(loss), rate))
+        if state.step < run.steps:
+            if run.should_stop():
+                return False
+            if state.step % config.save_every == 0:
+                run.save()
     state.epoch, state.step = state.epoch + 1, 0
+    return True
+
+
+def _training_dtype(device: torch.device) -> torch.dtype | None:
+    """float16 gradients would need loss scaling; without bf16, training stays in float32."""
+    dtype = autocast_dtype(device)
+    return dtype if dtype is torch.bfloat16 else None
 
 
 def _losses(
-    state: TrainState,
-    config: TrainConfig,
-    batch: LabelledBatch,
-    teacher: Teacher | None,
-    distill_weight: float,
-    dtype: torch.dtype | None,
+    run: _Run, batch: LabelledBatch, distill_weight: float, dtype: torch.dtype | None
 ) -> dict[str, torch.Tensor]:
-    device = batch.crops.device
+    heads, config = run.state.heads, run.config
     x = normalise(batch.crops, IMAGENET_MEAN, IMAGENET_STD)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        age, pooled, map2, map3 = state.model.features(x)
+    with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
+        age, pooled, map2, map3 = run.state.model.features(x)
     parts = {
         "age": F.smooth_l1_loss(age / 10, batch.age / 10, beta=config.huber_years / 10),
-        "labels": state.heads.label_loss(pooled, batch, config.label_sigma),
+        "labels": heads.label_loss(pooled, batch, config.label_sigma),
     }
-    if teacher is not None and distill_weight > 0:
-        targets = teacher.targets(batch.crops)
-        parts["distill"] = distill_weight * state.heads.distillation_loss(pooled, map2, map3, targets)
+    if run.teacher is not None and distill_weight > 0:
+        targets = run.teacher.targets(batch.crops)
+        parts["distill"] = distill_weight * heads.distillation_loss(pooled, map2, map3, targets)
     return parts
 
 
-def _checkpoint_info(
-    state: TrainState,
-    config: TrainConfig,
-    faces: AlignedFaces,
-    size: int,
-    device: torch.device,
-    data_info: dict[str, Any],
-) -> CheckpointInfo:
-    age = labels_of(faces.samples)["age"]
-    plain = predict_ages(state.ema, faces.crops, device)
-    flipped = predict_ages(state.ema, faces.crops, device, flip=True)
-    table = calibrate(flipped, age)
+def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[str, Any]) -> CheckpointInfo:
+    """What the checkpoint says about itself, measured and calibrated on the validation faces."""
+    config, age = run.config, labels_of(faces.samples)["age"]
+    plain = predict_ages(run.state.ema, faces.crops, run.device)
+    flipped = predict_ages(run.state.ema, faces.crops, run.device, flip=True)
     metrics = {"plain": measure(plain, age), "flip": measure(flipped, age)}
+    # Names only: where the files lay on this machine concerns nobody else.
+    init, teacher = Path(config.init).name, Path(config.teacher).name if config.teacher else None
     return CheckpointInfo(
         name=config.name,
         crop_size=size,
-        interval=Interval(table.coverage, table.edges, table.low, table.high),
+        interval=Interval(*calibrate(flipped, age)),
         flip_average=True,
         template=TEMPLATE_VERSION,
-        init=Path(config.init).name,
+        init=init,
         data=data_info,
-        recipe=asdict(replace(config, teacher=Path(config.teacher).name if config.teacher else None,
-                              init=Path(config.init).name)),  # fmt: skip
+        recipe=asdict(replace(config, teacher=teacher, init=init)),
         metrics={"validation": {k: asdict(m) for k, m in metrics.items() if m}},
     )
-
-
-def _to(batch: LabelledBatch, device: torch.device) -> LabelledBatch:
-    if device.type == "cpu":
-        return batch
-    return LabelledBatch(*(getattr(batch, name).to(device, non_blocking=True) for name in LabelledBatch.__slots__))
-
-
-def _log(log: TextIO, entry: dict[str, Any]) -> None:
-    log.write(json.dumps(entry) + "\n")
-    log.flush()
-
-
-def learning_curve(log_paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The per-epoch entries of training logs, for plotting."""
-    entries = []
-    for path in log_paths:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if "validation" in entry:
-                entries.append(entry)
-    return entries

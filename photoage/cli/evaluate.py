@@ -1,0 +1,163 @@
+"""`photoage evaluate`: measure a checkpoint on labelled faces."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from photoage.cli.context import Context, global_options
+from photoage.cli.output import print_json, print_line
+from photoage.cli.train import cache_folder, cache_option
+from photoage.errors import PhotoageError
+
+GROUPS = {"by_age": "age", "by_gender": "gender", "by_ethnicity": "ethnicity", "secondary": "secondary"}
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    metavar="UTKFace.tar.gz|FOLDER",
+    help="Images named age_gender_ethnicity_timestamp.jpg.",
+)
+@click.option(
+    "--splits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="Columns file and split [default: use all images].",
+)
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), help="Images of --splits to use [default: test]."
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Age model to measure instead of the shipped one.",
+)
+@click.option(
+    "--end-to-end",
+    is_flag=True,
+    help="Scan --data, a folder of whole photos, and take the main face of each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Draw estimate against age, and the error by age.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
+)
+@click.option(
+    "-j", "--workers", type=click.IntRange(min=1), help="Processes that read images [default: one per core]."
+)
+@cache_option
+@global_options
+def evaluate(
+    context: Context,
+    checkpoint: Path | None,
+    split: str | None,
+    end_to_end: bool,
+    as_json: bool,
+    plot: Path | None,
+    cache: Path | None,
+    **choices: Any,
+) -> None:
+    """Measure an age model on images whose names tell the age.
+
+    Every image is detected, aligned and estimated exactly like a scanned photo. MAE is the mean
+    absolute error in years, CS@5 the percentage of errors up to 5 years, bias the mean error;
+    coverage is the percentage of ages inside the 90 % interval, width its mean width in years.
+
+    The JSON object has count, missed, malformed, mae, cs5, bias, coverage and width over all faces;
+    by_age, by_gender, by_ethnicity and secondary hold the same figures for groups of them (null
+    where there is no face), missed_files and malformed_files the names.
+
+    \b
+    Example:
+      photoage evaluate --data UTKFace.tar.gz --splits splits.csv --split test
+      photoage evaluate --data in-the-wild/ --end-to-end --json
+    """
+    if split is not None and choices["splits"] is None:
+        raise click.UsageError("--split needs --splits")
+    from photoage.evaluate_run import EvaluateJob, evaluate_crops
+    from photoage.models import default_checkpoint
+    from photoage.plots import INSTALL, can_plot, plot_evaluation
+
+    if plot is not None and not can_plot():
+        raise PhotoageError(f"--plot: {INSTALL}")
+    if choices["splits"] is not None:
+        split = split or "test"
+    job = EvaluateJob(
+        checkpoint=checkpoint or default_checkpoint(), cache=cache_folder(cache), split=split, **choices
+    )
+    with _progress(context) as progress:
+        if end_to_end:
+            from photoage.evaluate_scan import evaluate_scanned
+
+            measured = evaluate_scanned(job, progress=progress)
+        else:
+            measured = evaluate_crops(job, progress=progress)
+    if plot is not None:
+        plot_evaluation(measured.predicted, measured.age, plot, measured.checkpoint)
+    report = measured.report()
+    for kind, meaning in (("missed", "images without a detection"), ("malformed", "malformed names")):
+        if report[kind]:
+            context.say(f"{report[kind]} {meaning} left out: {', '.join(report[f'{kind}_files'])}")
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    chosen = f", split {report['split']}" if report["split"] else ""
+    print_line(f"{report['checkpoint']} ({report['mode']}{chosen})")
+    print_line(f"{report['missed']} images without a detection, {report['malformed']} malformed names")
+    print_line()
+    heads = (f"{name:>8}" for name in ("count", "MAE", "CS@5", "bias", "coverage", "width"))
+    print_line(f"{'':20}{' '.join(heads)}")
+    _print_row("all ages", report)
+    for key, title in GROUPS.items():
+        print_line()
+        for name, row in report[key].items():
+            _print_row(name if key == "secondary" else f"{title} {name}", row)
+    print_line()
+    print_line("MAE, bias, width: years. CS@5, coverage: percent. Ages 1-80 and 21-60 are secondary figures.")
+
+
+def _print_row(name: str, row: dict[str, Any]) -> None:
+    digits = {"mae": ".2f", "cs5": ".1f", "bias": "+.2f", "coverage": ".1f", "width": ".1f"}
+    cells = ["-" if row[key] is None else format(row[key], spec) for key, spec in digits.items()]
+    print_line(f"{name:20}{row['count']:>8} " + " ".join(f"{cell:>8}" for cell in cells))
+
+
+@contextlib.contextmanager
+def _progress(context: Context) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr when a person watches, else nothing."""
+    if not context.progress:
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("Reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=context.stderr, transient=True) as bar:
+        task = bar.add_task("read", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

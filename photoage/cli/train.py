@@ -1,0 +1,271 @@
+"""`photoage train`: fine-tune the age model on labelled faces."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photoage.cli.context import Context, global_options
+from photoage.cli.output import print_line
+from photoage.train_config import Schedule, TrainConfig, TrainProgress, scaled_schedule
+
+if TYPE_CHECKING:
+    from photoage.train_run import AlignProgress
+
+DEFAULTS = TrainConfig()
+SIZES = range(32, 513)
+
+
+class ScheduleType(click.ParamType[Schedule]):
+    """Crop sizes and epochs in order, such as `112x7,128x3`."""
+
+    name = "schedule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Schedule:
+        parts = [re.fullmatch(r"\s*(\d{1,4})x(\d{1,4})\s*", part) for part in str(value).split(",")]
+        schedule = tuple((int(part[1]), int(part[2])) for part in parts if part is not None)
+        if None in parts or any(size not in SIZES or epochs < 1 for size, epochs in schedule):
+            self.fail(f"{value!r} is not SIZExEPOCHS[,SIZExEPOCHS...] with sizes of 32 to 512", param, ctx)
+        return schedule
+
+
+def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--cache`: where unpacked archives and aligned faces are kept."""
+    return click.option(
+        "--cache",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder for unpacked archives and aligned faces [default: the user's cache folder].",
+    )(command)
+
+
+def cache_folder(cache: Path | None) -> Path:
+    from platformdirs import user_cache_path
+
+    return cache or user_cache_path("photoage", appauthor=False)
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    metavar="UTKFace.tar.gz|FOLDER",
+    help="Images named age_gender_ethnicity_timestamp.jpg.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Checkpoint to write; its log, learning curve and resumable state go beside it.",
+)
+@click.option(
+    "--splits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="Columns file and split [default: 80/10/10, duplicates kept together].",
+)
+@click.option(
+    "--init",
+    default=DEFAULTS.init,
+    show_default=True,
+    metavar="imagenet|none|FILE",
+    help="Start weights: torchvision's, random ones, or a checkpoint.",
+)
+@click.option(
+    "--teacher",
+    default="default",
+    show_default=True,
+    metavar="default|none|FILE",
+    help="Face recogniser (w600k_mbf.onnx) to distil from; the default one is installed with photoage.",
+)
+@click.option(
+    "--schedule",
+    type=ScheduleType(),
+    metavar="SIZExEPOCHS,...",
+    help="Crop sizes in pixels and epochs [default: 112x9,128x3].",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Stretch or shorten the default schedule.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(2, 4096),
+    default=DEFAULTS.batch_size,
+    show_default=True,
+    help="Images per step.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=DEFAULTS.lr,
+    show_default=True,
+    help="Peak learning rate.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=DEFAULTS.seed,
+    show_default=True,
+    help="Decides every random draw.",
+)
+@click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that prepare images [default: all cores for alignment and with a GPU, else 1].",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model trains.",
+)
+@click.option("--resume", is_flag=True, help="Continue an earlier run of the same --out and options.")
+@cache_option
+@global_options
+def train(
+    context: Context,
+    data: Path,
+    out: Path,
+    splits: Path | None,
+    init: str,
+    teacher: str,
+    schedule: Schedule | None,
+    epochs: int | None,
+    workers: int | None,
+    device: str,
+    resume: bool,
+    cache: Path | None,
+    **choices: Any,
+) -> None:
+    """Train the age model on UTKFace or on images named in its style.
+
+    Every image goes through the same face detection and alignment as a scanned photo, once; the
+    crops are cached. Images that show the same picture are never divided between the splits. Ctrl-C
+    saves the state of the run, and so does every hundredth step: --resume goes on from there, on a
+    CPU to exactly the weights of an unbroken run.
+
+    \b
+    Example:
+      photoage train --data UTKFace.tar.gz --out age.safetensors
+      photoage train --data UTKFace --splits splits.csv --init none --epochs 50 --out age.safetensors
+    """
+    if schedule is not None and epochs is not None:
+        raise click.UsageError("give --schedule or --epochs, not both")
+    from photoage.age_model import choose_device
+    from photoage.train_run import TrainJob, default_teacher, run_training
+
+    if teacher == "default":
+        teacher = str(default_teacher())
+    config = TrainConfig(
+        init=init if init in ("imagenet", "none") else str(Path(init).expanduser().absolute()),
+        teacher=None if teacher == "none" else str(Path(teacher).expanduser().absolute()),
+        schedule=schedule or scaled_schedule(DEFAULTS.schedule, epochs or DEFAULTS.epochs),
+        workers=workers or _loader_workers(choose_device(device).type),
+        **choices,
+    )
+    job = TrainJob(data, out.absolute(), cache_folder(cache), splits, device, resume, workers)
+    with _Stop() as stop, _progress(context) as progress:
+
+        def show(report: TrainProgress | AlignProgress) -> None:
+            stop.under_way = isinstance(report, TrainProgress)
+            progress(report)
+
+        trained = run_training(
+            config, job, notice=context.say, progress=show, should_stop=lambda: stop.requested
+        )
+    if trained is None:
+        context.say("interrupted; the state is saved, continue with --resume")
+        raise click.exceptions.Exit(130)
+    metrics = trained.info.metrics["validation"]["flip"]
+    print_line(f"{out}: validation MAE {metrics['mae']:.2f} years, CS@5 {metrics['cs5']:.1f} %,"
+               f" bias {metrics['bias']:+.2f} years over {metrics['count']} faces")  # fmt: skip
+    if trained.curve is not None:
+        context.say(f"learning curve: {trained.curve}")
+
+
+def _loader_workers(device: str) -> int:
+    import os
+
+    # A GPU outruns one process that augments; a CPU that trains has no core to spare for more.
+    return min(16, os.cpu_count() or 1) if device == "cuda" else 1
+
+
+class _Stop:
+    """Turns the first Ctrl-C (or SIGTERM) of a training that is under way into a request to stop.
+
+    Before that there is nothing to save, and afterwards somebody is in a hurry: both interrupt at once.
+    """
+
+    def __init__(self) -> None:
+        self.under_way = self.requested = False
+
+    def __enter__(self) -> _Stop:
+        self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested or not self.under_way:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextlib.contextmanager
+def _progress(context: Context) -> Iterator[Callable[[TrainProgress | AlignProgress], None]]:
+    """Progress bars on stderr when a person watches; the validation figures of each epoch always."""
+
+    def epoch_line(report: TrainProgress) -> str:
+        mae = ", ".join(f"{kind} {metrics['mae']:.3f}" for kind, metrics in (report.validation or {}).items())
+        return f"epoch {report.epoch}/{report.epochs}: validation MAE {mae}"
+
+    if not context.progress:
+
+        def log(report: TrainProgress | AlignProgress) -> None:
+            if isinstance(report, TrainProgress) and report.validation is not None:
+                context.say(epoch_line(report))
+
+        yield log
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        console=context.stderr,
+        transient=True,
+    )
+    aligning = bar.add_task("Aligning", total=None, visible=False, state="images")
+    training = bar.add_task("Training", total=None, visible=False, state="")
+
+    def show(report: TrainProgress | AlignProgress) -> None:
+        if not isinstance(report, TrainProgress):
+            unfinished = report.done < report.total
+            bar.update(aligning, completed=report.done, total=report.total, visible=unfinished)
+            return
+        if report.validation is not None:
+            bar.console.print(epoch_line(report))
+            return
+        bar.update(
+            training,
+            completed=report.epoch * report.steps + report.step,
+            total=report.epochs * report.steps,
+            visible=True,
+            state=f"steps, epoch {report.epoch + 1}/{report.epochs}, loss {report.loss:.3f},"
+            f" {report.images_per_second:.0f} images/s",
+        )
+
+    with bar:
+        yield show
