@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -177,15 +180,7 @@ def initial_model(init: str) -> AgeModel:
     if init == "none":
         return model
     if init == "imagenet":
-        try:
-            weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError) as error:
-            url = ResNet50_Weights.IMAGENET1K_V2.url
-            raise CheckpointError(
-                f"{url}: could not be fetched or verified ({error}); fetch it elsewhere and put it in"
-                f" {Path(torch.hub.get_dir()) / 'checkpoints'}, or use --init PATH or --init none"
-            ) from error
-        _load_classifier(model, dict(weights), url=str(ResNet50_Weights.IMAGENET1K_V2))
+        _load_classifier(model, _imagenet_weights(), url=str(ResNet50_Weights.IMAGENET1K_V2))
         return model
     path = Path(init).expanduser()
     if not path.is_file():
@@ -199,6 +194,31 @@ def initial_model(init: str) -> AgeModel:
         return model
     model.backbone.load_state_dict(load_weights(path))
     return model
+
+
+def _imagenet_weights() -> dict[str, torch.Tensor]:
+    """torchvision's IMAGENET1K_V2 classifier, through its cache; the file's sha256 is checked."""
+    url = ResNet50_Weights.IMAGENET1K_V2.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    try:
+        if cached.is_file():
+            # torch.hub checks only what it downloads itself; the name ends in the sha256's beginning.
+            with cached.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if not digest.startswith(cached.stem.rsplit("-", 1)[-1]):
+                raise CheckpointError(
+                    f"{cached}: sha256 {digest[:12]}... is not torchvision's; delete this file"
+                )
+        with contextlib.redirect_stdout(io.StringIO()):  # torch.hub announces downloads there
+            weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{url}: could not be fetched or verified ({error}); fetch it elsewhere and put it in"
+            f" {cached.parent}, or use --init FILE or --init none"
+        ) from error
+    return dict(weights)
 
 
 def _load_classifier(model: AgeModel, weights: dict[str, torch.Tensor], url: str) -> None:
