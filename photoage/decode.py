@@ -149,10 +149,20 @@ def _opener(data: bytes) -> Callable[[IO[bytes]], ImageFile.ImageFile] | None:
         end = min(int.from_bytes(data[:4], "big"), 1024)
         brands = {data[8:12], *(data[i : i + 4] for i in range(16, end, 4))}
         if brands & AVIF_BRANDS:
-            return AvifImageFile
+            return _open_avif
         if brands & HEIF_BRANDS:
             return _open_heif
     return None
+
+
+def _open_avif(file: IO[bytes]) -> ImageFile.ImageFile:
+    try:
+        return AvifImageFile(file)
+    except FAILURES:
+        # Alone among the plugins it reads EXIF on opening and fails when that is absurd. Under another
+        # name the EXIF item is passed over; rotation is kept elsewhere, only the date is lost.
+        file.seek(0)
+        return AvifImageFile(io.BytesIO(file.read().replace(b"Exif", b"none", 1)))
 
 
 def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
