@@ -100,7 +100,8 @@ def _unpacked(archive: Path, cache: Path) -> Path:
             tar.extractall(partial, filter="data")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise DataError(f"{archive}: not a readable tar archive ({error})") from error
+        cause = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        raise DataError(f"{archive}: not a readable tar archive ({cause})") from error
     partial.replace(target)
     return target
 

@@ -1,0 +1,93 @@
+"""Augmentation and batches: every draw repeats, so that a resumed run repeats them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from labelled_faces import portraits
+
+from photoage.augment import augmented_crop
+from photoage.data import EpochBatches, training_loader
+from photoage.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
+from photoage.records import ImageArray
+
+FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
+
+
+@pytest.fixture(scope="module")
+def frame() -> ImageArray:
+    return portraits()[0][18:-18, 18:-18].copy()
+
+
+def test_the_same_draws_give_the_same_view(frame: ImageArray) -> None:
+    before = frame.copy()
+    for seed in range(20):
+        views = [augmented_crop(frame, 64, np.random.default_rng((3, seed))) for _ in range(2)]
+        np.testing.assert_array_equal(*views)
+    np.testing.assert_array_equal(frame, before)
+
+
+def test_views_differ_but_stay_pictures_of_the_face(frame: ImageArray) -> None:
+    views = [augmented_crop(frame, 64, np.random.default_rng(seed)) for seed in range(60)]
+    assert {view.shape for view in views} == {(64, 64, 3)}
+    assert {view.dtype for view in views} == {np.dtype(np.uint8)}
+    assert len({view.tobytes() for view in views}) == 60
+    plain = cv2.resize(frame[12:-12, 12:-12], (64, 64), interpolation=cv2.INTER_AREA).astype(float)
+    average = np.mean([view.astype(float) + view[:, ::-1] for view in views], axis=0) / 2
+    symmetric = (plain + plain[:, ::-1]) / 2
+    # Draws scatter around the true framing: their average is a blurred version of it.
+    assert np.corrcoef(average.ravel(), symmetric.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("size", [32, 224])
+def test_featureless_frames_and_extreme_sizes_are_no_trouble(value: int, size: int) -> None:
+    flat = np.full((FRAME, FRAME, 3), value, np.uint8)
+    for seed in range(30):
+        assert augmented_crop(flat, size, np.random.default_rng(seed)).shape == (size, size, 3)
+
+
+def test_an_epoch_shows_each_face_once_in_an_order_of_its_own() -> None:
+    def rows(epoch: int, seed: int = 0) -> list[int]:
+        return [row for batch in EpochBatches(50, 8, seed, epoch) for _, row in batch]
+
+    assert len(rows(0)) == len(set(rows(0))) == 48  # the incomplete batch is left out
+    assert set(rows(0)) <= set(range(50))
+    assert rows(0) == rows(0)
+    assert rows(0) != rows(1)
+    assert rows(0) != rows(0, seed=1)
+
+
+def test_batches_resume_where_they_were_left() -> None:
+    whole = list(EpochBatches(50, 8, 7, 2))
+    for start in (0, 1, 5, 6):
+        rest = EpochBatches(50, 8, 7, 2, start)
+        assert list(rest) == whole[start:]
+        assert len(rest) == len(whole) - start
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
+    frame: ImageArray, tmp_path: Path, workers: int
+) -> None:
+    samples = [Sample(tmp_path / f"{i}_0_{i % 5}_1.jpg", i, i % 2, i % 5) for i in range(9)]
+    faces = AlignedFaces(samples, np.stack([np.roll(frame, 5 * i, axis=1) for i in range(9)]), [])
+
+    def batches(start: int, workers: int) -> list[tuple[torch.Tensor, list[float]]]:
+        loader = training_loader(faces, size=48, batch_size=2, seed=5, epoch=1, start=start, workers=workers)
+        for batch in (got := list(loader)):
+            assert batch.crops.shape == (2, 48, 48, 3)
+            assert batch.ethnicity.tolist() == [age % 5 for age in batch.age.tolist()]
+            assert batch.gender.tolist() == [age % 2 for age in batch.age.tolist()]
+        return [(batch.crops, batch.age.tolist()) for batch in got]
+
+    whole, rest = batches(0, 0), batches(2, workers)
+    assert len(whole) == 4
+    assert len(rest) == 2
+    for (crops, ages), (resumed_crops, resumed_ages) in zip(whole[2:], rest, strict=True):
+        assert ages == resumed_ages
+        assert torch.equal(crops, resumed_crops)
