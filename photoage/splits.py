@@ -129,6 +129,7 @@ def _same_bytes(samples: Sequence[Sample]) -> Iterator[tuple[int, int]]:
 
 def grey_versions(crops: Crops) -> FloatArray:
     """(N, SMALL * SMALL) grey versions of aligned frames, each of mean 0 and length 1."""
+    cv2.setNumThreads(1)  # the crops are too small to share, and training forks this process later
     small = np.empty((len(crops), SMALL * SMALL), dtype=np.float32)
     face = slice(FRAME_MARGIN, FRAME_MARGIN + FRAME_SIZE)
     for row in range(len(crops)):
@@ -142,7 +143,8 @@ def grey_versions(crops: Crops) -> FloatArray:
 def near_duplicates(grey: FloatArray) -> Iterator[tuple[int, int]]:
     """Pairs (a, b), a < b, of rows of `grey_versions` that show the same picture or its mirror image.
 
-    A mirrored file whose landmarks are found elsewhere is missed. Compares all pairs: 24,000 images take some ten seconds.
+    A mirrored file whose landmarks are found elsewhere is missed. Compares all pairs: for 24,000
+    images, some ten seconds.
     """
     mirrored = np.ascontiguousarray(grey.reshape(-1, SMALL, SMALL)[:, :, ::-1]).reshape(len(grey), -1)
     for start in range(0, len(grey), BLOCK):
