@@ -119,14 +119,15 @@ class Predictor:
             return torch.empty(0)
         x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            ages = self.model(x)
+            ages: torch.Tensor = self.model(x)
             if self.info.flip_average:
                 ages = (ages + self.model(x.flip(3))) / 2
         return ages.float().clamp_(0.0, MAX_AGE).cpu()
 
     def estimate(self, crops: torch.Tensor, batch_size: int = 64) -> list[Estimate]:
         """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
-        ages = torch.cat([torch.empty(0), *(self.predict(part) for part in crops.split(batch_size))]).numpy()
+        parts = [self.predict(part) for part in torch.split(crops, batch_size)]
+        ages = torch.cat([torch.empty(0), *parts]).numpy()
         low, high = interval_bounds(ages, self.info.interval)
         return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
 

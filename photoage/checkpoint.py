@@ -67,9 +67,9 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path}: not a photoage checkpoint (no metadata)")
     try:
         raw = json.loads(text)
-        raw["interval"] = Interval(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in raw["interval"].items()}
-        )
+        interval = raw.pop("interval")
+        table = (tuple(map(float, interval[name])) for name in ("edges", "low", "high"))
+        raw["interval"] = Interval(float(interval["coverage"]), *table)
         raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
         info = CheckpointInfo(**raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
+from photoage.known import KnownPhoto, KnownPhotos
 from photoage.records import PhotoFile, WalkProblem
-from photoage.store import KnownPhoto, Store
 
 CHUNK = 500  # files looked up in the database with one query
 
@@ -42,7 +42,9 @@ class PlanOptions:
 class Plan:
     """Iterates over files as `Planned`; collects what the walk could not enter."""
 
-    def __init__(self, found: Iterable[PhotoFile | WalkProblem], store: Store, options: PlanOptions) -> None:
+    def __init__(
+        self, found: Iterable[PhotoFile | WalkProblem], store: KnownPhotos, options: PlanOptions
+    ) -> None:
         self.problems: list[WalkProblem] = []
         self._found, self._store, self._options = found, store, options
         self._sizes_in_flight: dict[int, int] = {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from photoage.db import database_file, database_url, open_database
 from photoage.errors import DatabaseError
-from photoage.plan import Plan
+from photoage.known import KnownPhotos
+from photoage.plan import Action, Plan, Planned
 from photoage.pool import PhotoPool
 from photoage.records import PhotoFile, WalkProblem
 from photoage.scan_options import ScanOptions, ScanSummary, resolve_models, scan_device
-from photoage.scan_run import ScanRun
+from photoage.scan_run import ScanRun, plan_options
 from photoage.store import RunCounts, Store
 from photoage.walk import walk
 
@@ -55,3 +57,25 @@ def scan(
             raise
         run.finish()
     return ScanSummary(run.run_id, run.counts, run.stopped, run.warnings)
+
+
+def plan_scan(
+    roots: Sequence[str],
+    database: str | os.PathLike[str] | None,
+    options: ScanOptions,
+    *,
+    files: Iterable[PhotoFile | WalkProblem] | None = None,
+) -> Iterator[Planned]:
+    """What a scan with these arguments would begin with, without changing anything.
+
+    Without a database yet, every photo is to be read. A photo planned as HASH may turn out to be known.
+    """
+    models = resolve_models(options)
+    found = walk(roots, options.walk) if files is None else files
+    file = database_file(database_url(database))
+    if file is not None and not file.exists():
+        yield from (Planned(entry, None, Action.READ) for entry in found if isinstance(entry, PhotoFile))
+        return
+    with KnownPhotos(open_database(database, read_only=True)) as known:
+        known.find_models(models.detector.sha256, models.checkpoint_sha256)
+        yield from Plan(found, known, plan_options(known, options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from photoage.errors import DecodeError
+from photoage.known import KnownPhoto, KnownPhotos
 from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
 from photoage.pool import Outcome, PhotoPool
 from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo
 from photoage.records import FloatArray, PhotoFile
 from photoage.scan_options import ScanModels, ScanOptions, default_workers
-from photoage.store import KnownPhoto, RunCounts, Store
+from photoage.store import RunCounts, Store
+from photoage.walk import check_roots
 
 if TYPE_CHECKING:
     from photoage.age_model import Predictor
@@ -71,13 +72,7 @@ class ScanRun:
             (models.detector.name, models.detector.sha256),
             (models.info.name, models.checkpoint_sha256),
         )
-        self.plan_options = PlanOptions(
-            self.store.detector_id,
-            self.options.detect.key,
-            force=self.options.force,
-            retry_errors=self.options.retry_errors,
-            checksum=self.options.checksum,
-        )
+        self.plan_options = plan_options(self.store, self.options)
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -226,14 +221,10 @@ class ScanRun:
 
     def account_for_missing(self, roots: Sequence[str]) -> None:
         """Mark photos under the roots that are gone; never under a root that looks unmounted."""
-        mounted = []
-        for root in roots:
-            if os.path.isdir(root) and not os.listdir(root):
-                self._warn(f"{root}: is empty; photos known from there were not marked missing")
-            else:
-                mounted.append(root)
-        if not mounted:
-            return
+        check = check_roots(roots)
+        for root in (*check.absent, *check.empty):
+            self._warn(f"{root}: is absent or empty; photos known from there were not marked missing")
+        mounted = [root for root in roots if root not in check.absent and root not in check.empty]
         gone = [known.id for known in self.store.unseen(mounted, self._seen) if is_gone(known.path)]
         if self.options.prune:
             self.store.prune(gone)
@@ -261,6 +252,17 @@ class ScanRun:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def plan_options(store: KnownPhotos, options: ScanOptions) -> PlanOptions:
+    """How to plan with these options, for a store that has looked up the scan's models."""
+    return PlanOptions(
+        store.detector_id,
+        options.detect.key,
+        force=options.force,
+        retry_errors=options.retry_errors,
+        checksum=options.checksum,
+    )
 
 
 class _LoadingPredictor:

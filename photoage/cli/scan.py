@@ -110,9 +110,7 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
         with click.open_file(files_from, "rb") as file:
             files = list(read_list(file))
     if dry_run:
-        from photoage.cli.dry_run import show_plan
-
-        show_plan(context, roots, scan_options, files)
+        _show_plan(context, roots, scan_options, files)
         return
     from photoage.scan import scan as run_scan
 
@@ -128,6 +126,22 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     _report(context, summary)
     if summary.interrupted:
         sys.exit(130)
+
+
+def _show_plan(context: Context, roots: list[str], options: ScanOptions, files: list[Any] | None) -> None:
+    """The photos that a scan would open, one per line on stdout; how many, on stderr."""
+    from itertools import islice
+
+    from photoage.cli.text import visible
+    from photoage.plan import Action
+    from photoage.scan import plan_scan
+
+    planned = plan_scan(roots, context.database, options, files=files)
+    opened = 0
+    for item in islice((p for p in planned if p.action is not Action.UNCHANGED), options.limit):
+        click.echo(visible(item.file.path))
+        opened += 1
+    context.say(f"{opened} photos would be opened; nothing was changed")
 
 
 def _prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], ScanOptions]:
