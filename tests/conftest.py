@@ -1,0 +1,39 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SAMPLE_LIBRARY = Path(__file__).parent.parent / "sample_library"
+
+
+@pytest.fixture(scope="session")
+def sample_library() -> Path:
+    """The repository's photos; read only."""
+    return SAMPLE_LIBRARY
+
+
+@dataclass(frozen=True)
+class ScannedLibrary:
+    """A copy of the sample library and the database that a scan of it made."""
+
+    library: Path
+    database: Path
+
+
+@pytest.fixture(scope="session")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> ScannedLibrary:
+    """The sample library, scanned once by the real pipeline; do not change either."""
+    from photoage.scan import scan
+    from photoage.scan_options import ScanOptions
+
+    folder = tmp_path_factory.mktemp("scanned")
+    library = folder / "library"
+    shutil.copytree(SAMPLE_LIBRARY, library)
+    summary = scan([str(library)], folder / "photoage.db", ScanOptions(workers=2))
+    assert not summary.interrupted
+    return ScannedLibrary(library, folder / "photoage.db")

@@ -1,0 +1,101 @@
+"""The whole scan on real photos, against the contract and against a plain sequential path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ScannedLibrary
+
+from photoage.age_model import Predictor
+from photoage.align import align_crop
+from photoage.db import open_database
+from photoage.decode import decode_photo
+from photoage.detect import Detector, default_detector
+from photoage.errors import DecodeError
+from photoage.models import default_checkpoint
+from photoage.query import FaceFilter, FaceRow, iter_errors, iter_faces
+
+
+@pytest.fixture(scope="module")
+def rows(scanned: ScannedLibrary) -> dict[str, list[FaceRow]]:
+    """Faces by path relative to the library."""
+    found: dict[str, list[FaceRow]] = {}
+    for row in iter_faces(open_database(scanned.database, read_only=True), FaceFilter()):
+        found.setdefault(str(Path(row.path).relative_to(scanned.library)), []).append(row)
+    return found
+
+
+def test_every_orientation_and_format_of_one_face_agrees(rows: dict[str, list[FaceRow]]) -> None:
+    names = [f"orientations/{i}.jpg" for i in range(1, 9)]
+    names += [f"formats/portrait.{suffix}" for suffix in ("png", "webp", "heic")]
+    faces = [rows[name] for name in names]
+    assert [len(found) for found in faces] == [1] * len(names)
+    first = faces[0][0]
+    assert (first.photo_width, first.photo_height) == (384, 512)
+    for name, (face,) in zip(names, faces, strict=True):
+        assert (face.photo_width, face.photo_height) == (384, 512), name
+        for side in ("x1", "y1", "x2", "y2"):
+            assert abs(getattr(face, side) - getattr(first, side)) <= 0.03 * 384, (name, side)
+        assert abs(face.age - first.age) <= 2, name
+
+
+def test_rows_are_those_of_a_plain_sequential_path(
+    scanned: ScannedLibrary, rows: dict[str, list[FaceRow]]
+) -> None:
+    """The reference: one photo after the other, full decode, one face at a time."""
+    detector = Detector(default_detector())
+    predictor = Predictor(default_checkpoint(), torch.device("cpu"))
+    differences = []
+    for path in sorted(p for p in scanned.library.rglob("*") if p.is_file() and p.suffix != ".md"):
+        try:
+            photo = decode_photo(str(path))
+        except DecodeError:
+            continue
+        found = detector.detect(photo.rgb)
+        stored = rows.get(str(path.relative_to(scanned.library)), [])
+        assert len(found) == len(stored), path
+        for index, (face, row) in enumerate(zip(found, stored, strict=True)):
+            crop = align_crop(photo.rgb, face.landmarks, predictor.info.crop_size)
+            (estimate,) = predictor.estimate(torch.from_numpy(crop[None]))
+            assert row.face_index == index
+            np.testing.assert_allclose((row.x1, row.y1, row.x2, row.y2), face.bbox, atol=3)
+            differences.append(abs(estimate.age - row.age))
+    assert len(differences) >= 15
+    assert float(np.mean(differences)) < 0.3
+    assert max(differences) < 2
+
+
+def test_every_row_is_plausible(rows: dict[str, list[FaceRow]]) -> None:
+    for found in rows.values():
+        for row in found:
+            assert 0 <= row.age_low <= row.age <= row.age_high
+            assert 0 <= row.x1 < row.x2 <= row.photo_width
+            assert 0 <= row.y1 < row.y2 <= row.photo_height
+            assert 0.5 <= row.det_score <= 1
+            assert row.detector == "scrfd_500m"
+            assert row.checkpoint
+
+
+def test_photos_of_places_have_no_faces(rows: dict[str, list[FaceRow]]) -> None:
+    assert not [name for name in rows if name.startswith("places/")]
+
+
+def test_capture_dates_come_from_exif(rows: dict[str, list[FaceRow]]) -> None:
+    (obama,) = rows["white_house/obama_2009.jpg"]
+    assert str(obama.taken_at).startswith("2009-09-09")
+    assert not rows["orientations/1.jpg"][0].taken_at
+
+
+def test_an_exact_duplicate_has_the_same_faces(rows: dict[str, list[FaceRow]]) -> None:
+    (original,), (copy,) = rows["people/grace_hopper.jpg"], rows["backup/grace_hopper_copy.jpg"]
+    assert original.age == copy.age
+    assert original[3:10] == copy[3:10]
+
+
+def test_bad_files_are_listed_with_their_kind(scanned: ScannedLibrary) -> None:
+    errors = iter_errors(open_database(scanned.database, read_only=True))
+    kinds = {Path(error.path).name: error.kind for error in errors}
+    assert kinds == {"empty.jpg": "empty", "really_a_text.jpg": "unsupported", "truncated.jpg": "truncated"}
