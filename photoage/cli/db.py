@@ -85,13 +85,14 @@ def info(context: Context, as_json: bool) -> None:
     url = database_url(context.database)
     file = database_file(url)
     with context.reading(any_schema=True) as engine:
+        rows = table_counts(engine)
         facts = {
             "database": database_name(url),
             "size": file.stat().st_size if file else None,
             "file_system": filesystem_type(file) if file else None,
             "schema": current_revision(engine),
             "newest_schema": head_revision(),
-            "rows": table_counts(engine),
+            "rows": rows,
         }
     if as_json:
         print_json(facts)
@@ -101,8 +102,8 @@ def info(context: Context, as_json: bool) -> None:
         print_line(f"size         {readable_size(file.stat().st_size)}")
         print_line(f"file system  {facts['file_system'] or 'unknown'}")
     print_line(f"schema       {facts['schema']} (newest: {facts['newest_schema']})")
-    for table, rows in facts["rows"].items():
-        print_line(f"{table:11}  {rows:,} rows")
+    for table, count in rows.items():
+        print_line(f"{table:11}  {count:,} rows")
 
 
 @db.command(short_help="Copy the database to a file.")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import output_form
-from photoage.cli.output import print_json, print_line, print_paths
+from photoage.cli.output import Column, print_json, print_paths, print_rows
+
+if TYPE_CHECKING:
+    from photoage.query import UnreadableRow
+
+COLUMNS = (Column("Kind", 12), Column("File"), Column("Cause"))
 
 
 @click.command()
@@ -30,10 +37,11 @@ def errors(context: Context, form: str | None) -> None:
             print_json([row._asdict() for row in rows])
         elif form in ("paths", "print0"):
             print_paths((row.path for row in rows), nul=form == "print0")
-        else:
-            row = None
-            for row in rows:
-                # Messages name their file already, as every message of photoage does.
-                print_line(f"{row.kind:12}  {row.path}: {row.message.removeprefix(f'{row.path}: ')}")
-            if row is None:
-                context.say("no file is unreadable")
+        elif not print_rows(COLUMNS, ((row.kind, row.path, _cause(row)) for row in rows)):
+            context.say("no file is unreadable")
+
+
+def _cause(row: UnreadableRow) -> str:
+    """The message without the name of the file, which most messages begin with."""
+    stored = " ".join(row.path.encode("utf-8", "backslashreplace").decode().split())
+    return row.message.removeprefix(f"{stored}: ")

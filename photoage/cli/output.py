@@ -6,21 +6,19 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TextIO
-
-import click
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, NamedTuple, TextIO
 
 from photoage.cli.text import visible
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 # How bytes of a path that are not UTF-8 leave: as themselves, or as the escape that JSON has for them.
 RAW_BYTES = "surrogateescape"
 JSON_ESCAPES = "backslashreplace"
+
+TABLE_CHUNK = 500  # rows laid out at a time, so that a long listing begins to show at once
 
 
 class _TerminalText(io.TextIOWrapper):
@@ -44,17 +42,15 @@ def stdout_text(errors: str) -> Iterator[TextIO]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout. Dates become ISO 8601 text."""
+    """One JSON document on stdout. Times become ISO 8601 text in UTC."""
     with stdout_text(JSON_ESCAPES) as out:
         json.dump(value, out, ensure_ascii=False, indent=2, default=_as_json)
         out.write("\n")
 
 
 def _as_json(value: object) -> str:
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -71,18 +67,57 @@ def print_paths(paths: Iterable[str], *, nul: bool) -> None:
 
 def print_line(text: str = "") -> None:
     """One line for people; `text` may hold file names."""
-    click.echo(visible(text))
+    sys.stdout.write(visible(text) + "\n")
 
 
-def on_terminal() -> bool:
-    return sys.stdout.isatty()
+class Column(NamedTuple):
+    """A column of a listing; without a width, it takes the room that is left."""
+
+    title: str
+    width: int | None = None
+    right: bool = False
 
 
-def console() -> Console:
-    """A console on stdout that takes text as it is, without markup."""
+def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
+    """List rows for people and return how many: a table on a terminal, else one line each.
+
+    Rows are shown as they come, however many there are.
+    """
+    shown = 0
+    if not sys.stdout.isatty():
+        for row in rows:
+            print_line("  ".join(map(_padded, columns, row)).rstrip())
+            shown += 1
+        return shown
+    source = iter(rows)
+    while chunk := list(islice(source, TABLE_CHUNK)):
+        _print_table(columns, chunk, header=shown == 0)
+        shown += len(chunk)
+    return shown
+
+
+def _padded(column: Column, cell: str) -> str:
+    return cell.rjust(column.width or 0) if column.right else cell.ljust(column.width or 0)
+
+
+def _print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], header: bool) -> None:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    return Console(markup=False, highlight=False, emoji=False)
+    # With fixed widths, and the rest of the line for the others, all chunks are laid out alike.
+    table = Table(box=None, expand=True, show_header=header, pad_edge=False, padding=(0, 2, 0, 0))
+    for title, width, right in columns:
+        table.add_column(
+            Text(title),
+            width=width,
+            ratio=None if width else 1,
+            overflow="fold",
+            justify="right" if right else "left",
+        )
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    Console().print(table)
 
 
 def readable_size(size: int) -> str:

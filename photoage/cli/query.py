@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -13,18 +11,23 @@ from photoage.cli.options import face_filter, output_form
 from photoage.cli.output import (
     JSON_ESCAPES,
     RAW_BYTES,
-    console,
-    on_terminal,
+    Column,
     print_line,
     print_paths,
+    print_rows,
     stdout_text,
 )
-from photoage.cli.text import visible
 
 if TYPE_CHECKING:
     from photoage.query import FaceFilter, FaceRow
 
-TABLE_CHUNK = 500  # rows laid out at a time, so that a large answer begins to show at once
+COLUMNS = (
+    Column("Age", 5, right=True),
+    Column("90 %", 7, right=True),
+    Column("Face", 4, right=True),
+    Column("Taken", 10),
+    Column("Photo"),
+)
 
 
 @click.command()
@@ -34,8 +37,12 @@ TABLE_CHUNK = 500  # rows laid out at a time, so that a large answer begins to s
 def query(context: Context, faces: FaceFilter, form: str | None) -> None:
     """Show the faces that match all given filters.
 
-    Without an output form, a table. GLOB matches the whole absolute path: * any characters,
-    ? any one, [...] one of these. DATE is a day, a month or a year.
+    Without a form of output, lists age, 90 % interval, number of the face from the left, date and
+    photo. DATE is a day, a month or a year.
+
+    GLOB without a slash is matched with the name of the file; with one, with the end of its path, or
+    with all of it if it begins with one. A slash at its end means everything in that folder. In it,
+    * stands for any characters, ? for any one, [abc] for one of these.
 
     \b
     Example:
@@ -59,39 +66,10 @@ def query(context: Context, faces: FaceFilter, form: str | None) -> None:
             with stdout_text(JSON_ESCAPES) as out:
                 write(iter_faces(engine, faces), out)
         else:
-            shown = _show(iter_faces(engine, faces))
+            shown = print_rows(COLUMNS, map(_cells, iter_faces(engine, faces)))
             context.say(f"{shown} face{'' if shown == 1 else 's'}" if shown else "no face matches")
 
 
-def _show(rows: Iterator[FaceRow]) -> int:
-    """Print faces for people and return how many: a table on a terminal, else one line each."""
-    shown = 0
-    if not on_terminal():
-        for row in rows:
-            print_line("  ".join(_cells(row)))
-            shown += 1
-        return shown
-    while chunk := list(islice(rows, TABLE_CHUNK)):
-        _print_table(chunk, header=shown == 0)
-        shown += len(chunk)
-    return shown
-
-
-def _cells(row: FaceRow) -> tuple[str, str, str, str, str]:
+def _cells(row: FaceRow) -> tuple[str, ...]:
     interval = f"{row.age_low:.0f}-{row.age_high:.0f}"
-    taken = str(row.taken_at)[:10] if row.taken_at else "-"
-    return f"{row.age:5.1f}", f"{interval:>7}", f"face {row.face_index}", f"{taken:10}", row.path
-
-
-def _print_table(rows: Iterable[FaceRow], header: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    # Fixed widths but for the path: every chunk of a long answer is laid out alike.
-    table = Table(box=None, expand=True, show_header=header, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, width in (("Age", 5), ("90 %", 7), ("Face", 8), ("Taken", 10)):
-        table.add_column(title, width=width, no_wrap=True, justify="left" if title == "Taken" else "right")
-    table.add_column("Photo", ratio=1, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in _cells(row)))
-    console().print(table)
+    return f"{row.age:.1f}", interval, str(row.face_index), (row.taken_at or "-")[:10], row.path
