@@ -121,14 +121,27 @@ def decode_bytes(data: bytes, name: str, options: DecodeOptions = DecodeOptions(
     if opener is None:
         raise DecodeError("unsupported", f"{name}: not an image in a known format")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about metadata; only pixels count here
+        with _pillow_settings(options):
             return _decode(opener, data, name, options)
     except MemoryError as error:
         raise DecodeError("memory", f"{name}: too large to decode in memory") from error
     except FAILURES as error:
         kind, cause = _explain(error, data)
         raise DecodeError(kind, f"{name}: {cause}") from error
+
+
+@contextmanager
+def _pillow_settings(options: DecodeOptions) -> Iterator[None]:
+    """Our pixel limit in place of Pillow's, and no warnings: they are about metadata, or that limit."""
+    before = Image.MAX_IMAGE_PIXELS
+    # Some plugins check it before they allocate; they raise at twice its value.
+    Image.MAX_IMAGE_PIXELS = options.max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _opener(data: bytes) -> Callable[[IO[bytes]], ImageFile.ImageFile] | None:
@@ -176,8 +189,6 @@ def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
 def _decode(
     opener: Callable[[IO[bytes]], ImageFile.ImageFile], data: bytes, name: str, options: DecodeOptions
 ) -> DecodedPhoto:
-    # Some plugins check this limit before they allocate; they raise at twice its value.
-    Image.MAX_IMAGE_PIXELS = options.max_pixels
     with opener(io.BytesIO(data)) as image:
         width, height = image.size
         if width * height > options.max_pixels:
