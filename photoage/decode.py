@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -23,12 +24,11 @@ from datetime import datetime
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -37,6 +37,10 @@ from photoage.records import DecodedPhoto, ImageArray
 
 # Without a handler, Python prints what a library logs to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# A PNG with more compressed metadata than this fails as a whole. Pillow's 1 MiB is less than some colour
+# profiles and editing histories have.
+PngImagePlugin.MAX_TEXT_CHUNK = 64 * 1024 * 1024
 
 # Everything that Pillow and its plugins are known to raise on damaged files, apart from MemoryError.
 FAILURES: tuple[type[Exception], ...] = (
@@ -149,7 +153,7 @@ def _opener(data: bytes) -> Callable[[IO[bytes]], ImageFile.ImageFile] | None:
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile  # of an MPO it reads the first image
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
+        return PngImagePlugin.PngImageFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImageFile
     if data.startswith((b"GIF87a", b"GIF89a")):
@@ -200,6 +204,7 @@ def _decode(
             image.load()
         orientation, taken_at = _read_exif(image)
         upright = _to_rgb(image)
+    del image  # a large photo's memory: it may be in use three times over below
     if orientation in UPRIGHT:
         upright = upright.transpose(UPRIGHT[orientation])
     rgb: ImageArray = np.asarray(upright, dtype=np.uint8)
@@ -216,7 +221,7 @@ _stderr_lock = threading.Lock()
 @contextmanager
 def _silenced(image: ImageFile.ImageFile) -> Iterator[None]:
     """Keep libtiff, which reports damage straight to the process's stderr, from doing so."""
-    if not isinstance(image, TiffImageFile):
+    if not isinstance(image, TiffImageFile) or sys.stderr is None:
         yield
         return
     with _stderr_lock, open(os.devnull, "wb") as null:
@@ -288,10 +293,11 @@ def _read_exif(image: ImageFile.ImageFile) -> tuple[int, datetime | None]:
     """
     try:
         exif = image.getexif()
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
+        tag = exif.get(ExifTags.Base.Orientation, 1)
+        orientation = int(tag) if tag in UPRIGHT else 1
     except FAILURES:
         return 1, None
-    return orientation if orientation in UPRIGHT else 1, _taken_at(exif)
+    return orientation, _taken_at(exif)
 
 
 def _taken_at(exif: Image.Exif) -> datetime | None:
@@ -333,9 +339,15 @@ def _explain(error: Exception, data: bytes) -> tuple[str, str]:
 
 
 def _is_cut_off(data: bytes) -> bool:
-    """Whether a WebP or TIFF header points beyond the file's end; their plugins do not say so."""
+    """Whether the container promises more bytes than there are; not every plugin says so."""
     if data.startswith(b"RIFF"):
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if data.startswith((b"II*", b"MM\0*")):
         return int.from_bytes(data[4:8], "little" if data.startswith(b"II") else "big") >= len(data)
-    return False
+    end = 0
+    while data[4:8] == b"ftyp" and end + 8 <= len(data):  # HEIC and AVIF: boxes, each led by its size
+        size = int.from_bytes(data[end : end + 4], "big")
+        if size < 8:
+            return False  # up to the end, or in 64 bits
+        end += size
+    return end > len(data)
