@@ -31,6 +31,8 @@ from photoage.records import (
 # Decoding a JPEG at a reduced scale saves most of its cost; detection needs no more than this many
 # times its own input, so that the smallest face it can find still has pixels for its crop.
 DECODE_MARGIN = 3
+# The most that a pixel takes in any file: 16 bits of red, green, blue and alpha, uncompressed.
+BYTES_PER_PIXEL = 8
 # A face with a shorter side than this in a reduced decode is cut from a full decode instead.
 SMALL_FACE = 64
 
@@ -60,10 +62,11 @@ class ReadPhoto:
     provider: str = ""  # the execution provider that the detector really used
 
 
-def read_file(path: str) -> tuple[PhotoFile, bytes]:
+def read_file(path: str, max_bytes: int | None = None) -> tuple[PhotoFile, bytes]:
     """The bytes of a regular file together with the size and time they belong to.
 
-    Raises `DecodeError` with kind `vanished`, `unreadable` or `changed` (written to while read).
+    Raises `DecodeError` with kind `vanished`, `unreadable`, `too-large`, `memory` or `changed`
+    (written to while read).
     """
     try:
         # O_NONBLOCK: a FIFO put in the photo's place since the walk must not block the scan.
@@ -72,6 +75,8 @@ def read_file(path: str) -> tuple[PhotoFile, bytes]:
             before = os.fstat(handle)
             if not stat.S_ISREG(before.st_mode):
                 raise DecodeError("unreadable", f"{path}: not a regular file")
+            if max_bytes is not None and before.st_size > max_bytes:
+                raise DecodeError("too-large", f"{path}: {before.st_size:,} bytes, too many for a photo")
             data = file.read()
             after = os.fstat(handle)
     except FileNotFoundError as error:
@@ -103,7 +108,7 @@ def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = N
     With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count.
     Raises `DecodeError`.
     """
-    file, data = read_file(path)
+    file, data = read_file(path, max(options.max_pixels, DecodeOptions().max_pixels) * BYTES_PER_PIXEL)
     digest = content_hash(data)
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))

@@ -1,0 +1,109 @@
+"""SIGKILL at any moment: an intact database, no process left behind, and a complete resume.
+
+PHOTOAGE_TEST_KILLS sets the number of kills (3), PHOTOAGE_TEST_PHOTOS that of photos (40).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.scanning import (
+    PhotoRow,
+    assert_same_rows,
+    assert_sound,
+    make_library,
+    photoage,
+    photos_stored,
+    processes_of,
+    query,
+    rows,
+    started,
+    wait_until,
+)
+
+KILLS = int(os.environ.get("PHOTOAGE_TEST_KILLS", "3"))
+PHOTOS = int(os.environ.get("PHOTOAGE_TEST_PHOTOS", "40"))
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_library(tmp_path_factory.mktemp("library"), PHOTOS)
+
+
+@pytest.fixture(scope="module")
+def unbroken(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, PhotoRow], float]:
+    """What a scan stores that nothing interrupts, and how many seconds it takes."""
+    database = tmp_path_factory.mktemp("unbroken") / "photoage.db"
+    begun = time.monotonic()
+    result = photoage("scan", library, database=database)
+    seconds = time.monotonic() - begun
+    assert result.returncode == 0, result.stderr
+    found = rows(database)
+    assert len(found) == PHOTOS
+    assert sum(len(row.faces) for row in found.values()) >= PHOTOS // 3
+    assert sum(row.photo[6] == "unreadable" for row in found.values()) == PHOTOS // 20
+    return found, seconds
+
+
+def kill_scan(library: Path, database: Path, chance: random.Random, delay: float | None) -> None:
+    """Kill a scan after `delay` seconds, or else soon after a random photo was committed."""
+    with started("scan", "--batch-size", "4", library, database=database) as process:
+        if delay is None:
+            wanted = chance.randrange(1, PHOTOS)
+            wait_until(lambda: process.poll() is not None or photos_stored(database) >= wanted)
+            delay = chance.random() * 0.05
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert wait_until(lambda: not processes_of(process.pid), 10), "workers outlive the scan"
+
+
+def test_killed_scans_leave_intact_databases_and_resume_to_the_same_rows(
+    library: Path, unbroken: tuple[dict[str, PhotoRow], float], tmp_path: Path
+) -> None:
+    expected, seconds = unbroken
+    chance = random.Random(4)
+    stored = []
+    for number in range(KILLS):
+        database = tmp_path / f"{number}.db"
+        kill_scan(library, database, chance, delay=chance.random() * seconds if number % 2 else None)
+        stored.append(photos_stored(database))
+        if database.exists():
+            assert query(database, "PRAGMA integrity_check") == [("ok",)]
+            assert query(database, "PRAGMA foreign_key_check") == []
+        resumed = photoage("scan", library, database=database)
+        assert resumed.returncode == 0, resumed.stderr
+        assert_sound(database)
+        assert_same_rows(rows(database), expected)
+        runs = [status for (status,) in query(database, "SELECT status FROM scan_run ORDER BY id")]
+        assert runs[-1] == "finished"
+        assert set(runs[:-1]) <= {"interrupted", "finished"}
+        print(f"\nkill {number + 1} of {KILLS}: {stored[-1]} of {PHOTOS} photos were stored", end="")
+    partial = sum(0 < count < PHOTOS for count in stored)
+    print(f"\n{KILLS} kills, {partial} of them between the first and the last commit")
+
+
+def test_a_worker_that_is_still_starting_when_the_scan_is_killed_ends_by_itself(
+    library: Path, tmp_path: Path
+) -> None:
+    with started("scan", "-j", "2", library, database=tmp_path / "photoage.db") as process:
+        workers: list[Any] = []
+        while len(workers) < 2:
+            assert process.poll() is None
+            workers = [p for p in processes_of(process.pid) if "spawn_main" in " ".join(p.cmdline())]
+        for worker in workers:
+            worker.suspend()  # before it can have looked who its parent is
+        process.kill()
+        process.wait()
+        for worker in workers:
+            worker.resume()
+        assert wait_until(lambda: not processes_of(process.pid), 20)
