@@ -221,7 +221,7 @@ _stderr_lock = threading.Lock()
 @contextmanager
 def _silenced(image: ImageFile.ImageFile) -> Iterator[None]:
     """Keep libtiff, which reports damage straight to the process's stderr, from doing so."""
-    if not isinstance(image, TiffImageFile) or sys.stderr is None:
+    if not isinstance(image, TiffImageFile) or sys.__stderr__ is None:
         yield
         return
     with _stderr_lock, open(os.devnull, "wb") as null:
