@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,8 @@ MOUNT = """\
 """
 
 
-def one(checks: object) -> Check:
-    (check,) = checks  # type: ignore[misc]
-    assert isinstance(check, Check)
+def one(checks: Iterable[Check]) -> Check:
+    (check,) = checks
     return check
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import face_filter
-from photoage.cli.output import JSON_ESCAPES, RAW_BYTES, stdout_text
+from photoage.cli.output import face_writer, stdout_text
 from photoage.errors import PhotoageError, UsageError
 
 if TYPE_CHECKING:
@@ -42,11 +43,9 @@ def export(context: Context, output: str, file_format: str | None, faces: FaceFi
       photoage export --min-age 60 -o - --format jsonl | wc -l
     """
     chosen = file_format or _format_of(output)
-    from photoage import writers
     from photoage.query import iter_faces
 
-    write = {"csv": writers.write_csv, "json": writers.write_json, "jsonl": writers.write_jsonl}[chosen]
-    errors = RAW_BYTES if chosen == "csv" else JSON_ESCAPES
+    write, errors = face_writer(chosen)
     with context.reading() as engine:
         opened = stdout_text(errors) if output == "-" else replacing(Path(output), errors)
         with opened as out:
@@ -85,6 +84,8 @@ def replacing(target: Path, errors: str) -> Iterator[TextIO]:
             if partial != final:
                 os.fsync(file.fileno())
         if partial != final:
+            if final.exists():
+                shutil.copymode(final, partial)
             partial.replace(final)
     except BaseException as error:
         if partial != final:

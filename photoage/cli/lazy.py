@@ -55,7 +55,6 @@ class LazyGroup(click.Group):
         """Run one command line and exit with its status; errors become one line on stderr."""
         try:
             status = self._run(list(sys.argv[1:] if args is None else args), prog_name or "photoage", extra)
-            sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read the output has seen enough. Nothing more can be written, not even by the
             # interpreter as it ends, so stdout goes nowhere from here.
@@ -66,8 +65,11 @@ class LazyGroup(click.Group):
     def _run(self, args: list[str], prog_name: str, extra: Mapping[str, Any]) -> int:
         root: click.Context | None = None
         try:
-            with self.make_context(prog_name, args, **extra) as root:
-                self.invoke(root)
+            try:
+                with self.make_context(prog_name, args, **extra) as root:
+                    self.invoke(root)
+            finally:
+                sys.stdout.flush()  # here, where a full disk is an error like any other
         except click.exceptions.Exit as stop:
             return stop.exit_code
         except click.exceptions.NoArgsIsHelpError as error:

@@ -6,13 +6,16 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from photoage.cli.text import visible
+
+if TYPE_CHECKING:
+    from photoage.query import FaceRow
 
 # How bytes of a path that are not UTF-8 leave: as themselves, or as the escape that JSON has for them.
 RAW_BYTES = "surrogateescape"
@@ -26,6 +29,14 @@ class _TerminalText(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         return super().write(visible(text.replace("\r\n", "\n"), keep="\n"))
+
+
+def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], object], str]:
+    """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
+    from photoage import writers
+
+    write = {"csv": writers.write_csv, "json": writers.write_json, "jsonl": writers.write_jsonl}[form]
+    return write, RAW_BYTES if form == "csv" else JSON_ESCAPES
 
 
 @contextmanager

@@ -9,9 +9,8 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import face_filter, output_form
 from photoage.cli.output import (
-    JSON_ESCAPES,
-    RAW_BYTES,
     Column,
+    face_writer,
     print_line,
     print_paths,
     print_rows,
@@ -50,7 +49,6 @@ def query(context: Context, faces: FaceFilter, form: str | None) -> None:
       photoage query --from-date 2019-05 --to-date 2019 --csv > faces.csv
       photoage query --path '*/holidays/*' --max-age 12 -0 | xargs -0 ls -l
     """
-    from photoage import writers
     from photoage.query import count_faces, iter_faces, iter_paths
 
     with context.reading() as engine:
@@ -58,12 +56,9 @@ def query(context: Context, faces: FaceFilter, form: str | None) -> None:
             print_line(str(count_faces(engine, faces)))
         elif form in ("paths", "print0"):
             print_paths(iter_paths(engine, faces), nul=form == "print0")
-        elif form == "csv":
-            with stdout_text(RAW_BYTES) as out:
-                writers.write_csv(iter_faces(engine, faces), out)
-        elif form in ("json", "jsonl"):
-            write = writers.write_json if form == "json" else writers.write_jsonl
-            with stdout_text(JSON_ESCAPES) as out:
+        elif form is not None:
+            write, errors = face_writer(form)
+            with stdout_text(errors) as out:
                 write(iter_faces(engine, faces), out)
         else:
             shown = print_rows(COLUMNS, map(_cells, iter_faces(engine, faces)))
