@@ -99,6 +99,8 @@ def training_loader(
     pin_memory: bool = False,
 ) -> Iterable[LabelledBatch]:
     """The batches of one epoch, from batch number `start` on."""
+    # OpenCV's own threads do not survive a fork, and a worker that then wants them waits for ever.
+    cv2.setNumThreads(1)
     return DataLoader(
         TrainingFaces(faces, size, seed),
         batch_sampler=EpochBatches(len(faces.samples), batch_size, seed, epoch, start),

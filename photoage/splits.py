@@ -129,7 +129,6 @@ def _same_bytes(samples: Sequence[Sample]) -> Iterator[tuple[int, int]]:
 
 def grey_versions(crops: Crops) -> FloatArray:
     """(N, SMALL * SMALL) grey versions of aligned frames, each of mean 0 and length 1."""
-    cv2.setNumThreads(1)  # the crops are too small to share, and training forks this process later
     small = np.empty((len(crops), SMALL * SMALL), dtype=np.float32)
     face = slice(FRAME_MARGIN, FRAME_MARGIN + FRAME_SIZE)
     for row in range(len(crops)):

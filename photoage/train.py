@@ -196,10 +196,10 @@ def _run_epoch(run: _Run, size: int) -> bool:
         images += len(batch.age)
         if state.step % config.log_every == 0:
             rate = images / (time.monotonic() - since)
-            values = {name: round(float(value), 4) for name, value in parts.items()}
+            values = {name: round(value.item(), 4) for name, value in parts.items()}
             position = {"epoch": state.epoch, "step": state.step, "size": size}
             run.log.write(position | {"images_per_s": round(rate, 1)} | values)
-            run.progress(TrainProgress(state.epoch, config.epochs, state.step, run.steps, float(loss), rate))
+            run.progress(TrainProgress(state.epoch, config.epochs, state.step, run.steps, loss.item(), rate))
         if state.step < run.steps:
             if run.should_stop():
                 return False

@@ -1,0 +1,259 @@
+"""Error measures, intervals, and `photoage evaluate` on real images."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from labelled_faces import make_data, save
+
+from photoage.age_model import AgeModel, CheckpointInfo, Interval, Predictor, save_checkpoint
+from photoage.cli import cli
+from photoage.dataset import read_utkface
+from photoage.evaluate import (
+    AGE_BINS,
+    MIN_CALIBRATION,
+    IntervalTable,
+    bin_name,
+    calibrate,
+    interval_bounds,
+    measure,
+    report,
+)
+from photoage.evaluate_run import EvaluateJob, evaluate_crops
+from photoage.records import FloatArray
+from photoage.splits import write_splits
+
+CROP = 64
+
+
+def floats(*values: float) -> FloatArray:
+    return np.array(values, dtype=np.float32)
+
+
+# --- measures ----------------------------------------------------------------------------------
+
+
+def test_measures_agree_with_a_calculation_by_hand() -> None:
+    metrics = measure(
+        floats(10, 25, 36, 50), floats(12, 20, 30, 50), (floats(9, 21, 30, 40), floats(13, 30, 40, 60))
+    )
+    assert metrics is not None
+    assert metrics.count == 4
+    assert metrics.mae == pytest.approx((2 + 5 + 6 + 0) / 4)
+    assert metrics.bias == pytest.approx((-2 + 5 + 6 + 0) / 4)
+    assert metrics.cs5 == pytest.approx(75)  # an error of exactly 5 years counts as within
+    assert metrics.coverage == pytest.approx(75)  # 20 is below 21; 30 lies on its bound
+    assert metrics.width == pytest.approx((4 + 9 + 10 + 20) / 4)
+
+
+def test_nothing_to_measure_is_none_and_not_nan() -> None:
+    assert measure(floats(), floats()) is None
+    assert measure(floats(1), floats(1), rows=np.array([False])) is None
+
+
+def test_a_report_has_an_entry_for_every_group_even_without_faces() -> None:
+    predicted, age = floats(22, 35, 81), floats(21, 30, 85)
+    codes = np.array([1, 1, 0])
+    bounds = (predicted - 4, predicted + 4)
+    tables = report(predicted, age, {"gender": (codes, 2), "ethnicity": (np.array([0, 0, 4]), 5)}, bounds)
+    assert list(tables["by_age"]) == [bin_name(low, high) for low, high in AGE_BINS]
+    assert list(tables["by_age"])[:3] == ["0-2", "3-9", "10-19"]
+    assert list(tables["by_age"])[-1] == "70+"
+    empty = {"count": 0, "mae": None, "cs5": None, "bias": None, "coverage": None, "width": None}
+    assert tables["by_age"]["0-2"] == empty
+    assert tables["by_ethnicity"]["3"] == empty
+    assert tables["by_ethnicity"]["4"]["count"] == 1
+    assert tables["by_gender"]["1"]["mae"] == 3.0
+    assert tables["secondary"]["ages 1-80"]["count"] == 2
+    assert tables["secondary"]["ages 21-60"]["count"] == 2
+    assert (tables["count"], tables["mae"], tables["coverage"]) == (3, 3.333, 66.667)
+    assert json.loads(json.dumps(tables, allow_nan=False)) == tables
+
+
+def test_age_bins_leave_no_age_out() -> None:
+    ages = np.arange(0, 117, dtype=np.float32)
+    tables = report(ages, ages, {})
+    assert sum(entry["count"] for entry in tables["by_age"].values()) == 117
+
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+def residuals(count: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Predictions and ages with errors that are skewed and grow with age, as real ones do."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.uniform(0, 90, count)
+    scale = 1 + predicted / 10
+    age = predicted + scale * (rng.exponential(1.0, count) * 1.5 - 0.5 * rng.exponential(1.0, count))
+    return predicted.astype(np.float32), age.astype(np.float32)
+
+
+def test_intervals_cover_what_they_promise_on_data_they_have_not_seen() -> None:
+    table = calibrate(*residuals(4000, 1))
+    predicted, age = residuals(4000, 2)
+    low, high = interval_bounds(predicted, table)
+    inside = (age >= np.where(low > 0, low, -np.inf)) & (age <= high)
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+    for start, end in zip(table.edges, [*table.edges[1:], math.inf], strict=True):
+        rows = (predicted >= start) & (predicted < end)
+        assert inside[rows].mean() == pytest.approx(0.9, abs=0.06)
+
+
+def test_intervals_are_as_lopsided_as_the_errors() -> None:
+    table = calibrate(*residuals(4000, 3))
+    assert all(high > 1.5 * low for low, high in zip(table.low, table.high, strict=True))
+    assert table.high[-1] > 2 * table.high[0], "older ages are harder"
+
+
+def test_other_coverages_can_be_asked_for() -> None:
+    predicted, age = residuals(4000, 4)
+    table = calibrate(predicted, age, coverage=0.5)
+    low, high = interval_bounds(predicted, table)
+    assert ((age >= low) & (age <= high)).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(("count", "bins"), [(0, 1), (5, 1), (150, 1), (400, 2), (5000, 9)])
+def test_bins_with_few_residuals_are_merged(count: int, bins: int) -> None:
+    table = calibrate(*residuals(count, 5))
+    assert len(table.edges) == len(table.low) == len(table.high)
+    assert table.edges[0] == 0.0
+    assert list(table.edges) == sorted(set(table.edges))
+    assert (len(table.edges) == 1) if bins == 1 else (len(table.edges) >= bins)
+    if count > MIN_CALIBRATION:
+        predicted, _ = residuals(count, 5)
+        counts = np.histogram(predicted, [*table.edges, np.inf])[0]
+        assert counts.min() >= MIN_CALIBRATION
+    assert all(math.isfinite(value) and value >= 0 for value in table.low + table.high)
+
+
+def test_predictions_outside_all_bins_take_the_nearest_one() -> None:
+    table = IntervalTable(0.9, (0.0, 10.0), (1.0, 5.0), (2.0, 6.0))
+    low, high = interval_bounds(floats(-3, 0, 9.99, 10, 500), table)
+    assert low.tolist() == pytest.approx([0, 0, 8.99, 5, 495])
+    assert high.tolist() == pytest.approx([-1, 2, 11.99, 16, 506])
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five faces, one image without a face, one malformed name."""
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder, 5)
+    save(folder / "30_0_0_20170101000009000.jpg.chip.jpg", np.full((200, 200, 3), 90, np.uint8))
+    save(folder / "39_1_20170101000009001.jpg.chip.jpg", np.full((200, 200, 3), 90, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained age model with a wide interval."""
+    torch.manual_seed(0)
+    model = AgeModel()
+    model.backbone.fc.bias.data.fill_(40.0)
+    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
+    interval = Interval(0.9, (0.0, 60.0), (20.0, 30.0), (25.0, 35.0))
+    save_checkpoint(path, model.backbone, CheckpointInfo("untrained", CROP, interval, flip_average=True))
+    return path
+
+
+def evaluate(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["evaluate", "--device", "cpu", "-j", "2", *map(str, arguments)])
+
+
+def test_all_images_of_a_folder_are_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    png = tmp_path / "figures.png"
+    done = evaluate("--data", folder, "--checkpoint", checkpoint, "--json", "--plot", png)
+    assert done.exit_code == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert set(figures) == {
+        "checkpoint", "split", "mode", "count", "mae", "cs5", "bias", "coverage", "width", "by_age",
+        "by_gender", "by_ethnicity", "secondary", "missed", "malformed", "missed_files", "malformed_files",
+    }  # fmt: skip
+    assert (figures["count"], figures["missed"], figures["malformed"]) == (5, 1, 1)
+    assert (figures["checkpoint"], figures["split"], figures["mode"]) == ("untrained", None, "crops")
+    assert figures["missed_files"] == ["30_0_0_20170101000009000.jpg.chip.jpg"]
+    assert "1 images without a detection left out: 30_0_0" in done.stderr
+    assert "1 malformed names left out: 39_1_2017" in done.stderr
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+    # The same figures by hand: the untrained model says about 40 for everybody.
+    job = EvaluateJob(folder, checkpoint, tmp_path, device="cpu", workers=1)
+    measured = evaluate_crops(job)
+    errors = measured.predicted - measured.age
+    assert figures["mae"] == pytest.approx(np.abs(errors).mean(), abs=0.01)
+    assert figures["bias"] == pytest.approx(errors.mean(), abs=0.01)
+    assert figures["width"] == pytest.approx(45, abs=0.01)
+    assert sorted(measured.age.tolist()) == [5, 25, 34, 40, 62]
+
+
+def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    samples, _ = read_utkface(folder, folder)
+    sides = {s.name: "val" if s.age == 62 else "train" if s.age < 20 else "test" for s in samples}
+    csv = tmp_path / "splits.csv"
+    write_splits(csv, samples, sides, range(len(samples)))
+    done = evaluate("--data", folder, "--checkpoint", checkpoint, "--splits", csv)
+    assert done.exit_code == 0, done.stderr
+    assert "untrained (crops, split test)" in done.stdout
+    rows = {line[:20].strip(): line[20:].split() for line in done.stdout.splitlines()}
+    assert rows["all ages"][0] == "3"
+    assert rows["age 60-69"] == ["0", "-", "-", "-", "-", "-"]
+    assert rows["ages 21-60"][0] == "3"
+    done = evaluate("--data", folder, "--checkpoint", checkpoint, "--splits", csv, "--split", "val", "--json")
+    assert json.loads(done.stdout)["by_age"]["60-69"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--data", "nowhere"], 2, "'nowhere' does not exist"),
+        (["--data", "{data}", "--split", "val"], 2, "--split needs --splits"),
+        (["--data", "{data}", "--splits", "{checkpoint}"], 1, "not a splits file"),
+        (["--data", "{data}", "--splits", "{other}"], 1, "no image of"),
+        (["--data", "{empty}"], 1, "no image named age_gender_ethnicity"),
+        (["--data", "{data}", "--checkpoint", "{other}"], 1, "not a readable checkpoint"),
+    ],
+)
+def test_errors_are_one_line(
+    folder: Path, checkpoint: Path, tmp_path: Path, arguments: Sequence[str], status: int, message: str
+) -> None:
+    other, empty = tmp_path / "other.csv", tmp_path / "empty"
+    other.write_text("file,split\nelsewhere.jpg,test\n")
+    empty.mkdir()
+    names = {"data": folder, "checkpoint": checkpoint, "other": other, "empty": empty}
+    given = [argument.format(**names) for argument in arguments]
+    if "--checkpoint" not in given:
+        given += ["--checkpoint", str(checkpoint)]
+    done = evaluate(*given)
+    assert done.exit_code == status
+    assert message in done.stderr
+    assert done.stderr.startswith("photoage: error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_work(
+    folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = evaluate("--data", folder, "--checkpoint", checkpoint, "--plot", tmp_path / "a.png")
+    assert done.exit_code == 1
+    assert "pip install 'photoage[train]'" in done.stderr
+
+
+def test_the_order_of_images_does_not_change_an_estimate(checkpoint: Path) -> None:
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, CROP, CROP, 3), dtype=np.uint8))
+    predictor = Predictor(checkpoint, torch.device("cpu"))
+    whole = [estimate.age for estimate in predictor.estimate(crops)]
+    parts = [estimate.age for estimate in predictor.estimate(crops.flip(0), batch_size=2)]
+    assert whole == pytest.approx(parts[::-1], abs=0.05)
+    assert predictor.estimate(crops[:0]) == []
