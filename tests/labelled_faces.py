@@ -10,45 +10,30 @@ import numpy as np
 
 from photoage.align import align_crop
 from photoage.decode import decode_photo
-from photoage.detect import Detector, default_detector
-from photoage.errors import DecodeError
+from photoage.detect import Detector, default_detector, pick_subject
 from photoage.records import ImageArray
-from photoage.splits import near_duplicates
 
 LIBRARY = Path(__file__).parent.parent / "sample_library"
+PEOPLE = (
+    "people/eileen_collins.png",
+    "people/grace_hopper.jpg",
+    "white_house/biden_2010.jpg",
+    "white_house/obama_2012.jpg",
+)
 AGES = (34, 40, 62, 5, 25, 71, 48, 18)
 
 
 @cache
-def portraits(count: int = 3) -> tuple[ImageArray, ...]:
-    """Faces of different people, with surroundings, 260 pixels wide."""
+def portraits() -> tuple[ImageArray, ...]:
+    """One face of each of the people, with surroundings, 260 pixels wide."""
     detector = Detector(default_detector())
-    found: list[ImageArray] = []
-    for path in sorted(LIBRARY.rglob("*")):
-        if len(found) >= count or not path.is_file():
-            continue
-        try:
-            photo = decode_photo(str(path))
-        except DecodeError:
-            continue
-        for face in detector.detect(photo.rgb):
-            x1, y1, x2, y2 = face.bbox
-            if face.det_score < 0.6 or min(x2 - x1, y2 - y1) < 50:
-                continue
-            portrait = align_crop(photo.rgb, face.landmarks, 200, 30)
-            if all(_differ(portrait, other) for other in found):
-                found.append(portrait)
-    assert len(found) >= count, f"too few faces in {LIBRARY}"
-    return tuple(found[:count])
-
-
-def _differ(a: ImageArray, b: ImageArray) -> bool:
-    """Whether two portraits are far from being the same picture, mirrored or not."""
-    small = [cv2.resize(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), (32, 32)).reshape(-1) for x in (a, b)]
-    grey = np.array(small, dtype=np.float32)
-    grey -= grey.mean(axis=1, keepdims=True)
-    grey /= np.linalg.norm(grey, axis=1, keepdims=True)
-    return not list(near_duplicates(grey))
+    found = []
+    for name in PEOPLE:
+        photo = decode_photo(str(LIBRARY / name))
+        subject = pick_subject(detector.detect(photo.rgb), photo.width, photo.height)
+        assert subject is not None, name
+        found.append(align_crop(photo.rgb, subject.landmarks, 200, 30))
+    return tuple(found)
 
 
 def variant(portrait: ImageArray, number: int) -> ImageArray:
@@ -64,14 +49,14 @@ def save(path: Path, rgb: ImageArray, quality: int = 95) -> Path:
     return path
 
 
-def make_data(folder: Path, count: int, people: int = 3) -> list[Path]:
-    """`count` images named as in UTKFace; image i shows person i modulo `people`."""
+def make_data(folder: Path, count: int) -> list[Path]:
+    """`count` images named as in UTKFace; image i shows person i modulo 4."""
     folder.mkdir(parents=True, exist_ok=True)
-    faces = portraits(people)
+    faces = portraits()
     return [
         save(
             folder / f"{AGES[i % len(AGES)]}_{i % 2}_{i % 5}_2017010100000{i:04}.jpg.chip.jpg",
-            variant(faces[i % people], i // people),
+            variant(faces[i % len(faces)], i // len(faces)),
         )
         for i in range(count)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from photoage.evaluate import (
     report,
 )
 from photoage.evaluate_run import EvaluateJob, evaluate_crops
+from photoage.evaluate_scan import evaluate_scanned
 from photoage.records import FloatArray
 from photoage.splits import write_splits
 
@@ -167,7 +169,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["evaluate", "--device", "cpu", "-j", "2", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["evaluate", "--device", "cpu", "-j", "1", *map(str, arguments)])
 
 
 def test_all_images_of_a_folder_are_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -194,6 +196,43 @@ def test_all_images_of_a_folder_are_measured(folder: Path, checkpoint: Path, tmp
     assert figures["bias"] == pytest.approx(errors.mean(), abs=0.01)
     assert figures["width"] == pytest.approx(45, abs=0.01)
     assert sorted(measured.age.tolist()) == [5, 25, 34, 40, 62]
+
+
+def test_a_crop_and_a_scanned_photo_give_the_same_estimate(
+    folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    job = EvaluateJob(folder, checkpoint, tmp_path, device="cpu", workers=1)
+    crops, scanned = evaluate_crops(job), evaluate_scanned(job)
+    assert scanned.samples == crops.samples
+    assert scanned.missed == crops.missed
+    assert scanned.malformed == crops.malformed
+    np.testing.assert_allclose(scanned.predicted, crops.predicted, atol=0.1)
+    widths = [[estimate.age_high - estimate.age_low for estimate in m.estimates] for m in (crops, scanned)]
+    np.testing.assert_allclose(*widths, atol=0.01)
+
+
+def test_whole_photos_go_through_a_scan_and_missed_faces_count(
+    sample_library: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    for source, target in {
+        "people/eileen_collins.png": "36_1_0_1.png",
+        "white_house/obama_2012.jpg": "more/51_0_1_2.jpg",
+        "orientations/6.jpg": "more/52_0_1_3.jpg",
+        "places/china.jpg": "20_0_0_4.jpg",
+        "damaged/empty.jpg": "21_0_0_5.jpg",
+        "places/flower.jpg": "flower.jpg",
+    }.items():
+        shutil.copy(sample_library / source, photos / target)
+    done = evaluate("--data", photos, "--checkpoint", checkpoint, "--end-to-end", "--json")
+    assert done.exit_code == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["mode"] == "end-to-end"
+    assert (figures["count"], figures["missed"], figures["malformed"]) == (3, 2, 1)
+    assert sorted(figures["missed_files"]) == ["20_0_0_4.jpg", "21_0_0_5.jpg"]
+    assert figures["by_gender"]["0"]["count"] == 2
+    assert "Traceback" not in done.stderr
 
 
 def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def train_command(*arguments: str | Path) -> Result:
 
 def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
     data, out, cache = tmp_path / "data", tmp_path / "run" / "age.safetensors", tmp_path / "cache"
-    make_data(data, 12, people=4)
+    make_data(data, 12)
     (data / "holiday.jpg").write_bytes(b"")
     arguments = [
         "--data", data, "--out", out, "--cache", cache, "--init", "none", "--teacher", "none",
