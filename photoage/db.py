@@ -33,6 +33,7 @@ from photoage import sqlite
 from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
 from photoage.filesystem import filesystem_type, is_network
 from photoage.tables import (
+    RUN_COUNTS,
     Base,
     CheckpointRow,
     DetectorRow,
@@ -46,6 +47,7 @@ from photoage.tables import (
 )
 
 __all__ = [
+    "RUN_COUNTS",
     "Base",
     "CheckpointRow",
     "DetectorRow",
@@ -287,7 +289,7 @@ def update_statistics(connection: Connection) -> None:
     """Let the planner know how selective the indices are. Failing costs speed only, so it is silent."""
     try:
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA analysis_limit = 1000")  # a sample takes no time
+            sqlite.sample_statistics(connection)
         connection.exec_driver_sql("ANALYZE")
         connection.commit()
     except DBAPIError:

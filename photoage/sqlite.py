@@ -7,8 +7,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from photoage.errors import DatabaseError, DatabaseLockedError
 
@@ -69,6 +73,37 @@ def _readable(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
         connection.close()
         return sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True, check_same_thread=False)
     return connection
+
+
+def sample_statistics(connection: Connection) -> None:
+    """Make ANALYZE look at a sample only, which takes no time."""
+    connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+
+
+def glob(text: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+    """Whether a text matches a pattern with * (any characters), ? (any one) and [sets]."""
+    return text.op("GLOB", is_comparison=True)(pattern)
+
+
+class _Unindexed(FunctionElement[Any]):
+    inherit_cache = True
+
+
+def unindexed(column: Any) -> ColumnElement[Any]:
+    """The column, in a condition for which the planner is not to choose an index."""
+    element = _Unindexed(column)
+    element.type = column.type
+    return element
+
+
+@compiles(_Unindexed)
+def _as_it_is(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(_Unindexed, "sqlite")
+def _with_plus(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
 
 
 def begin_schema_change(connection: Connection) -> None:

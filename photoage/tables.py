@@ -130,6 +130,20 @@ class CheckpointRow(Base):
     sha256: Mapped[str] = mapped_column(unique=True)
 
 
+# The columns of scan_run that count what the run did: photos, and the faces found in them.
+RUN_COUNTS = (
+    "photos_seen",
+    "unchanged",
+    "done",
+    "unreadable",
+    "missing",
+    "relinked",
+    "duplicates",
+    "re_estimated",
+    "faces",
+)
+
+
 class ScanRun(Base):
     __tablename__ = "scan_run"
     __table_args__ = (
