@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from photoage.query import FIELDS, FaceRow
 
 DECIMALS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
+_QUOTED = re.compile('[,"\r\n]')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -21,11 +21,12 @@ def write_csv(rows: Iterable[FaceRow], file: TextIO) -> int:
     Bytes of a path that are not UTF-8 are surrogate-escaped: open `file` with
     `encoding="utf-8", errors="surrogateescape", newline=""`, and they come out as they were.
     """
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(FIELDS)
     number = 0
-    for number, row in enumerate(rows, 1):
-        writer.writerow([_cell(value) for value in row])
+    file.write(f"{','.join(FIELDS)}\n")
+    for row in rows:
+        # Not by the csv module, which leaves a carriage return unquoted when lines end without one.
+        file.write(f"{','.join(map(_cell, row))}\n")
+        number += 1
     return number
 
 
@@ -33,8 +34,9 @@ def write_json(rows: Iterable[FaceRow], file: TextIO) -> int:
     """A JSON array of objects, one per line. Never holds more than one row in memory."""
     number = 0
     file.write("[")
-    for number, row in enumerate(rows, 1):
-        file.write(f"{',' if number > 1 else ''}\n{_json(row)}")
+    for row in rows:
+        file.write(f"{',' if number else ''}\n{_json(row)}")
+        number += 1
     file.write("\n]\n" if number else "]\n")
     return number
 
@@ -42,17 +44,21 @@ def write_json(rows: Iterable[FaceRow], file: TextIO) -> int:
 def write_jsonl(rows: Iterable[FaceRow], file: TextIO) -> int:
     """One JSON object per line."""
     number = 0
-    for number, row in enumerate(rows, 1):
+    for row in rows:
         file.write(f"{_json(row)}\n")
+        number += 1
     return number
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
-        return round(value, DECIMALS)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+        return str(round(value, DECIMALS))
+    if not isinstance(value, str):
+        return str(value)
+    text = f"'{value}" if value.startswith(_FORMULA) else value
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def _json(row: FaceRow) -> str:
