@@ -32,7 +32,7 @@ def test_csv_header_and_numbers() -> None:
     header, line = as_csv(ROW).splitlines()
     assert header == HEADER
     assert line == (
-        "/photos/a.jpg,0,31,22.123,40.5,0.87,1.5,2,30.25,40,640,480,,2026-01-02T03:04:05Z,"
+        "/photos/a.jpg,0,31.0,22.123,40.5,0.87,1.5,2.0,30.25,40.0,640,480,,2026-01-02T03:04:05Z,"
         "scrfd_500m,photoage-resnet50"
     )
 

@@ -16,65 +16,63 @@ BAR = 40  # characters of the longest bar
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object with all counts.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object with all counts.")
 @click.option(
     "--folders",
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="Folders to show.",
+    help="List this many folders, those with the most faces. JSON has them all.",
 )
 @global_options
 def stats(context: Context, as_json: bool, folders: int) -> None:
-    """Show how many photos and faces there are, by age, year of capture and folder.
+    """Show how many photos and faces there are, by age, year and folder.
 
     \b
     Example:
       photoage stats
       photoage stats --json
     """
-    from dataclasses import asdict
-
     from photoage.stats import library_stats
 
     with context.reading() as engine:
         counted = library_stats(engine)
     if as_json:
-        document = asdict(counted)
-        for name in ("by_year", "by_folder"):
-            entries = document[name].items()
-            document[name] = {key: {"photos": photos, "faces": faces} for key, (photos, faces) in entries}
-        print_json(document)
+        print_json(
+            {
+                "photos": counted.photos,
+                "photos_with_faces": counted.photos_with_faces,
+                "faces": counted.faces,
+                "by_status": counted.by_status,
+                "ages": [age_bin._asdict() for age_bin in counted.ages],
+                "years": [year._asdict() for year in counted.years],
+                "folders": [folder._asdict() for folder in counted.folders],
+            }
+        )
     else:
         _show(counted, folders)
 
 
 def _show(counted: LibraryStats, folders: int) -> None:
-    from photoage.stats import HISTOGRAM_STEP
-
     statuses = ", ".join(f"{count:,} {status}" for status, count in counted.by_status.items())
-    print_line(f"{counted.photos:,} photos ({statuses or 'none'}), {counted.faces:,} faces")
-    if counted.faces:
+    print_line(f"{counted.photos:,} photos ({statuses}); {counted.faces:,} faces")
+    if counted.ages:
+        most = max(age_bin.faces for age_bin in counted.ages)
         print_line()
         print_line("Faces by estimated age")
-        most = max(counted.age_histogram.values())
-        for start in range(0, max(counted.age_histogram) + 1, HISTOGRAM_STEP):
-            count = counted.age_histogram.get(start, 0)
-            bar = "█" * round(BAR * count / most)
-            print_line(f"{start:>4}-{start + HISTOGRAM_STEP - 1:<4}{count:>9,}  {bar}".rstrip())
+        for low, high, number in counted.ages:
+            bar = "#" * round(BAR * number / max(most, 1))
+            print_line(f"{low:>7}-{high - 1:<3} {number:>10,}  {bar}".rstrip())
+    if counted.years:
         print_line()
-        print_line("Faces by age bin")
-        for name, count in counted.by_age_bin.items():
-            print_line(f"{name:>8} {count:>9,}")
-    for title, entries in (
-        ("By year of capture", {str(year): counts for year, counts in counted.by_year.items()}),
-        ("By folder", dict(sorted(counted.by_folder.items(), key=lambda e: -e[1][1])[:folders])),
-    ):
-        if entries:
-            print_line()
-            print_line(f"{title:<24}photos    faces")
-            for name, (photos, faces) in entries.items():
-                print_line(f"{'':>18}{photos:>12,}{faces:>9,}  {name}")
-    hidden = len(counted.by_folder) - folders
-    if hidden > 0:
-        print_line(f"and {hidden:,} more folders (--folders N shows more)")
+        print_line(f"{'Year taken':<11} {'faces':>10} {'photos':>10}")
+        for year, photos, number in counted.years:
+            print_line(f"{year or 'unknown':>11} {number:>10,} {photos:>10,}")
+    largest = sorted(counted.folders, key=lambda folder: (-folder.faces, folder.folder))[:folders]
+    if largest:
+        print_line()
+        print_line(f"{'Folder':<11} {'faces':>10} {'photos':>10}")
+        for name, photos, number in largest:
+            print_line(f"{'':<11} {number:>10,} {photos:>10,}  {name}")
+    if hidden := len(counted.folders) - len(largest):
+        print_line(f"and {hidden:,} more folders (--folders)")
