@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from photoage.errors import DecodeError, PhotoageError
 
@@ -23,6 +26,8 @@ R = TypeVar("R")
 AHEAD = 12  # tasks in flight per worker: enough to bridge one batch of the age model
 GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
 ATTEMPTS = 2
+
+CONSTS.term_timeout = 0.5  # seconds that a worker has to end by itself; it has nothing to tidy up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class PhotoPool:
         flying: dict[Future[R], tuple[T, int]] = {}
 
         def submit(task: T, attempt: int) -> None:
-            future = self._pool.schedule(function, args=arguments(task), timeout=self.timeout)
+            with _workers_spared():  # the first call starts the workers
+                future = self._pool.schedule(function, args=arguments(task), timeout=self.timeout)
             flying[future] = (task, attempt)
 
         try:
@@ -100,6 +106,24 @@ class PhotoPool:
         finally:
             for future in flying:
                 future.cancel()
+
+
+@contextmanager
+def _workers_spared() -> Iterator[None]:
+    """Processes and threads started meanwhile never see SIGINT or SIGTERM.
+
+    Ctrl-C and a shutdown send them to all processes; but it is for the scan to end its workers,
+    after the photos in their hands. Blocking is the only way from a worker's first moment on.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would undo the block when it is started with the first worker
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

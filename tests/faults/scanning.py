@@ -9,18 +9,19 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
+import pytest
 from PIL import Image, ImageEnhance
 
 from photoage.db import check_integrity, open_database
-from photoage.records import DetectOptions
 from photoage.scan import scan as run_scan
 from photoage.scan_options import ScanOptions, ScanSummary
+from photoage.store import RunCounts
 
 PHOTOAGE = Path(sys.executable).with_name("photoage")
 LIBRARY = Path(__file__).parents[2] / "sample_library"
@@ -36,27 +37,42 @@ class PhotoRow(NamedTuple):
     faces: tuple[tuple[Any, ...], ...]
     ages: tuple[float, ...]  # age, age_low, age_high of each face
 
+    @property
+    def status(self) -> str:
+        return str(self.photo[6])
+
+    @property
+    def error_kind(self) -> str | None:
+        return None if self.photo[7] is None else str(self.photo[7])
+
+
+class Unbroken(NamedTuple):
+    """What a scan stores that nothing interrupts, by path, and how many seconds it takes."""
+
+    rows: dict[str, PhotoRow]
+    seconds: float
+
 
 # --- libraries --------------------------------------------------------------------------------
 
 
 def make_library(folder: Path, count: int) -> Path:
-    """`count` small photos of different content, in folders of 50; every second one shows a face.
+    """`count` small photos in folders of 50.
 
-    Every 20th is damaged, every 20th an exact duplicate of the one before it.
+    Of ten, three show a face, four do not, one is damaged, and two are copies of the one before them.
     """
     with Image.open(PORTRAIT) as source:
         portrait = source.convert("RGB")
     for i in range(count):
         path = folder / f"{i // 50:03}" / f"{i:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if i % 20 == 19:
-            shutil.copyfile(path.with_name(f"{i - 1:04}.jpg"), path)
+        if i % 10 >= 8:
+            shutil.copyfile(path.with_name(f"{i - i % 10 + 7:04}.jpg"), path)
             continue
-        left, top = (110, 0) if i % 2 == 0 else (0, 300)
+        left, top = (110, 0) if i % 3 == 0 else (0, 300)
         cut = portrait.crop((left + i % 7, top + i % 5, left + i % 7 + 200, top + i % 5 + 200))
         ImageEnhance.Brightness(cut).enhance(0.8 + i * 0.4 / count).save(path, quality=90)
-        if i % 20 == 9:
+        if i % 10 == 4:
             os.truncate(path, path.stat().st_size // 2)
     return folder
 
@@ -70,12 +86,15 @@ def copy_photos(folder: Path, *names: str) -> list[Path]:
 # --- scans ------------------------------------------------------------------------------------
 
 
-def scan(*roots: Path, database: Path, **options: Any) -> ScanSummary:
+def scan(
+    *roots: Path,
+    database: Path,
+    progress: Callable[[RunCounts], None] = lambda counts: None,
+    **options: Any,
+) -> ScanSummary:
     """A scan in this process, with one worker."""
-    options.setdefault("detect", DetectOptions())
-    return run_scan(
-        [str(root) for root in roots], str(database), ScanOptions(workers=1, device="cpu", **options)
-    )
+    chosen = ScanOptions(workers=1, device="cpu", **options)
+    return run_scan([str(root) for root in roots], str(database), chosen, progress=progress)
 
 
 def command(*arguments: str | Path, database: Path) -> list[str]:
@@ -94,6 +113,15 @@ def photoage(
         timeout=TIMEOUT,
         **extra,
     )
+
+
+def without_privileges() -> tuple[str, ...]:
+    """A prefix under which permissions count, even for root. Skips the test where there is none."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root ignores permissions, and setpriv is not there to change that")
+    return ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 
 
 @contextmanager

@@ -58,10 +58,10 @@ def test_damaged_files_are_accounted_for_and_good_ones_unharmed(sources: list[Pa
     assert_sound(database)
     found = rows(database)
     assert found.keys() == {str(path) for path in [*photos, *bad]}
-    assert {row.photo[6] for row in found.values()} <= {"done", "unreadable"}
+    assert {row.status for row in found.values()} <= {"done", "unreadable"}
     assert_same_rows({path: row for path, row in found.items() if path in rows(good)}, rows(good))
-    unreadable = Counter(row.photo[7] for row in found.values() if row.photo[6] == "unreadable")
-    strange = [row.photo for row in found.values() if row.photo[7] not in {None, *KINDS}]
+    unreadable = Counter(row.error_kind for row in found.values() if row.status == "unreadable")
+    strange = [row.photo for row in found.values() if row.error_kind not in {None, *KINDS}]
     assert strange == []
 
     listed = json.loads(photoage("errors", "--json", database=database).stdout)

@@ -1,6 +1,6 @@
 """SIGKILL at any moment: an intact database, no process left behind, and a complete resume.
 
-PHOTOAGE_TEST_KILLS sets the number of kills (3), PHOTOAGE_TEST_PHOTOS that of photos (40).
+PHOTOAGE_TEST_KILLS sets the number of kills (3).
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from faults.scanning import (
-    PhotoRow,
+    Unbroken,
     assert_same_rows,
     assert_sound,
-    make_library,
     photoage,
     photos_stored,
     processes_of,
@@ -29,38 +28,14 @@ from faults.scanning import (
 )
 
 KILLS = int(os.environ.get("PHOTOAGE_TEST_KILLS", "3"))
-PHOTOS = int(os.environ.get("PHOTOAGE_TEST_PHOTOS", "40"))
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_library(tmp_path_factory.mktemp("library"), PHOTOS)
-
-
-@pytest.fixture(scope="module")
-def unbroken(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, PhotoRow], float]:
-    """What a scan stores that nothing interrupts, and how many seconds it takes."""
-    database = tmp_path_factory.mktemp("unbroken") / "photoage.db"
-    begun = time.monotonic()
-    result = photoage("scan", library, database=database)
-    seconds = time.monotonic() - begun
-    assert result.returncode == 0, result.stderr
-    found = rows(database)
-    assert len(found) == PHOTOS
-    assert sum(len(row.faces) for row in found.values()) >= PHOTOS // 3
-    assert sum(row.photo[6] == "unreadable" for row in found.values()) == PHOTOS // 20
-    return found, seconds
-
-
-def kill_scan(library: Path, database: Path, chance: random.Random, delay: float | None) -> None:
-    """Kill a scan after `delay` seconds, or else soon after a random photo was committed."""
+def kill_scan(library: Path, database: Path, *, delay: float, stored: int = 0) -> None:
+    """Kill a scan `delay` seconds after it has committed so many photos."""
     with started("scan", "--batch-size", "4", library, database=database) as process:
-        if delay is None:
-            wanted = chance.randrange(1, PHOTOS)
-            wait_until(lambda: process.poll() is not None or photos_stored(database) >= wanted)
-            delay = chance.random() * 0.05
+        wait_until(lambda: process.poll() is not None or photos_stored(database) >= stored)
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -68,14 +43,17 @@ def kill_scan(library: Path, database: Path, chance: random.Random, delay: float
 
 
 def test_killed_scans_leave_intact_databases_and_resume_to_the_same_rows(
-    library: Path, unbroken: tuple[dict[str, PhotoRow], float], tmp_path: Path
+    library: Path, unbroken: Unbroken, tmp_path: Path
 ) -> None:
-    expected, seconds = unbroken
     chance = random.Random(4)
+    photos = len(unbroken.rows)
     stored = []
     for number in range(KILLS):
         database = tmp_path / f"{number}.db"
-        kill_scan(library, database, chance, delay=chance.random() * seconds if number % 2 else None)
+        if number % 2:
+            kill_scan(library, database, delay=chance.random() * unbroken.seconds)
+        else:
+            kill_scan(library, database, delay=chance.random() * 0.05, stored=chance.randrange(1, photos))
         stored.append(photos_stored(database))
         if database.exists():
             assert query(database, "PRAGMA integrity_check") == [("ok",)]
@@ -83,12 +61,12 @@ def test_killed_scans_leave_intact_databases_and_resume_to_the_same_rows(
         resumed = photoage("scan", library, database=database)
         assert resumed.returncode == 0, resumed.stderr
         assert_sound(database)
-        assert_same_rows(rows(database), expected)
+        assert_same_rows(rows(database), unbroken.rows)
         runs = [status for (status,) in query(database, "SELECT status FROM scan_run ORDER BY id")]
         assert runs[-1] == "finished"
         assert set(runs[:-1]) <= {"interrupted", "finished"}
-        print(f"\nkill {number + 1} of {KILLS}: {stored[-1]} of {PHOTOS} photos were stored", end="")
-    partial = sum(0 < count < PHOTOS for count in stored)
+        print(f"\nkill {number + 1} of {KILLS}: {stored[-1]} of {photos} photos were stored", end="")
+    partial = sum(0 < count < photos for count in stored)
     print(f"\n{KILLS} kills, {partial} of them between the first and the last commit")
 
 
