@@ -1,4 +1,4 @@
-"""Questions to the database: faces that match a filter, unreadable photos, scan runs, statistics."""
+"""Questions to the database: faces that match a filter, unreadable photos, scan runs."""
 
 from __future__ import annotations
 
@@ -26,22 +26,6 @@ from photoage.db import (
 )
 from photoage.errors import UsageError
 from photoage.sqlite import glob, unindexed
-from photoage.stats import LibraryStats, library_stats
-
-__all__ = [
-    "FIELDS",
-    "FaceFilter",
-    "FaceRow",
-    "LibraryStats",
-    "RunRow",
-    "UnreadableRow",
-    "count_faces",
-    "iter_errors",
-    "iter_faces",
-    "iter_paths",
-    "iter_runs",
-    "library_stats",
-]
 
 Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)

@@ -1,71 +1,68 @@
-"""Faces as CSV, JSON or JSON lines, written row by row to a text file.
-
-The file should be UTF-8 with newline translation off. Bytes of a path that are not UTF-8 are lone
-surrogates in the text: the file's error handler decides how they leave.
-"""
+"""Faces as CSV, JSON or JSON Lines. Every writer returns how many rows it wrote."""
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
 from photoage.query import FIELDS, FaceRow
 
-# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+DECIMALS = 3
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
+_QUOTED = re.compile('[,"\r\n]')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_csv(rows: Iterable[FaceRow], file: TextIO) -> int:
-    """A header and one line per face; returns the number of faces.
+    """CSV with a header; text that a spreadsheet would take for a formula gets an apostrophe before it.
 
-    A text cell that a spreadsheet would run as a formula gets an apostrophe in front; numbers are
-    left alone. Missing values are empty.
+    Bytes of a path that are not UTF-8 are surrogate-escaped: open `file` with
+    `encoding="utf-8", errors="surrogateescape", newline=""`, and they come out as they were.
     """
-    writer = csv.writer(file, lineterminator="\r\n")  # RFC 4180; it also makes csv quote a lone CR
-    writer.writerow(FIELDS)
-    count = 0
+    number = 0
+    file.write(f"{','.join(FIELDS)}\n")
     for row in rows:
-        writer.writerow(["" if value is None else _cell(value) for value in row])
-        count += 1
-    return count
+        # Not by the csv module, which leaves a carriage return unquoted when lines end without one.
+        file.write(f"{','.join(map(_cell, row))}\n")
+        number += 1
+    return number
 
 
 def write_json(rows: Iterable[FaceRow], file: TextIO) -> int:
-    """One JSON array of objects, streamed; returns the number of faces."""
-    count = 0
+    """A JSON array of objects, one per line. Never holds more than one row in memory."""
+    number = 0
     file.write("[")
     for row in rows:
-        file.write(",\n " if count else "\n ")
-        file.write(_json(row))
-        count += 1
-    file.write("\n]\n" if count else "]\n")
-    return count
+        file.write(f"{',' if number else ''}\n{_json(row)}")
+        number += 1
+    file.write("\n]\n" if number else "]\n")
+    return number
 
 
 def write_jsonl(rows: Iterable[FaceRow], file: TextIO) -> int:
-    """One JSON object per line; returns the number of faces."""
-    count = 0
+    """One JSON object per line."""
+    number = 0
     for row in rows:
-        file.write(_json(row) + "\n")
-        count += 1
-    return count
+        file.write(f"{_json(row)}\n")
+        number += 1
+    return number
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
-    return _number(value)
-
-
-def _number(value: float) -> str:
-    """At most three decimals, none that are needless."""
-    return str(value) if isinstance(value, int) else f"{value:.3f}".rstrip("0").rstrip(".")
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return str(round(value, DECIMALS))
+    if not isinstance(value, str):
+        return str(value)
+    text = f"'{value}" if value.startswith(_FORMULA) else value
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def _json(row: FaceRow) -> str:
-    values = {
-        name: round(value, 3) if isinstance(value, float) else value for name, value in row._asdict().items()
-    }
-    return json.dumps(values, ensure_ascii=False)
+    """The row as a JSON object. A byte that is not UTF-8 is the escape \\udcXX of its surrogate."""
+    values = (round(value, DECIMALS) if isinstance(value, float) else value for value in row)
+    text = json.dumps(dict(zip(FIELDS, values, strict=True)), ensure_ascii=False)
+    return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
