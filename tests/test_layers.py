@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "db": {"tables", "sqlite", "filesystem", "errors"},
     "known": {"db", "tables", "records", "errors"},
     "store": {"known", "db", "tables", "records", "errors"},
-    "query": {"db", "tables", "sqlite", "records", "errors"},
+    "stats": {"db", "tables", "errors"},
+    "query": {"db", "tables", "sqlite", "stats", "records", "errors"},
     "writers": {"query", "records", "errors"},
     "models": {"checkpoint", "detect", "errors"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -89,7 +89,8 @@ def replacing(target: Path, errors: str) -> Iterator[TextIO]:
             partial.replace(final)
     except BaseException as error:
         if partial != final:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
         if isinstance(error, OSError):
             raise PhotoageError(f"{target}: cannot be written ({error.strerror})") from error
         raise

@@ -33,9 +33,9 @@ class _TerminalText(io.TextIOWrapper):
 
 def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], object], str]:
     """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
-    from photoage import writers
+    from photoage.writers import write_csv, write_json, write_jsonl
 
-    write = {"csv": writers.write_csv, "json": writers.write_json, "jsonl": writers.write_jsonl}[form]
+    write = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}[form]
     return write, RAW_BYTES if form == "csv" else JSON_ESCAPES
 
 
