@@ -43,7 +43,10 @@ class PhotoPool:
     """A pool of spawned processes with a time limit per task. Use as a context manager."""
 
     def __init__(self, workers: int, *, timeout: float) -> None:
-        """`timeout` in seconds for one task, its worker's first-time loading included."""
+        """`timeout` in seconds for one task, its worker's first-time loading included.
+
+        A task that exceeds it is tried once more before it counts as hung.
+        """
         self.workers, self.timeout = workers, timeout
         self._pool = self._start()
 
@@ -102,7 +105,11 @@ class PhotoPool:
                             yield Outcome(task, failure=DecodeError("crash", "the worker processes died"))
                     continue
                 for future in finished:
-                    yield _outcome(flying.pop(future)[0], future)
+                    task, attempt = flying.pop(future)
+                    if attempt < ATTEMPTS and _timed_out(future):
+                        submit(task, attempt + 1)  # the clock also runs while a laptop sleeps
+                    else:
+                        yield _outcome(task, future)
         finally:
             for future in flying:
                 future.cancel()
@@ -140,6 +147,10 @@ def _end_with_parent() -> None:
 
 def _is_broken(future: Future[R]) -> bool:
     return not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+
+
+def _timed_out(future: Future[R]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), FutureTimeoutError)
 
 
 def _has_answer(future: Future[R]) -> bool:

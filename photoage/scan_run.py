@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from photoage.age_model import Predictor
 
 
+NAMED = 20  # photos left for the next scan that are named; an unplugged drive has thousands
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoTask:
     """A photo to read; with `landmarks`, only its crops are needed."""
@@ -57,6 +60,8 @@ class ScanRun:
         )
         self.counts = RunCounts()
         self.warnings: list[str] = []
+        self._warned: set[str] = set()
+        self._left = 0  # photos that vanished or changed under the scan
         self.stopped = False
         self._predictor = _LoadingPredictor(models.checkpoint, device)
         self._seen: set[int] = set()  # ids of photos that are there, for the search for missing ones
@@ -211,7 +216,9 @@ class ScanRun:
             # Not a fault of the file: the next scan sees it as it is then.
             if failure.kind == "vanished" and task.known is not None:
                 self._seen.discard(task.known.id)
-            self._warn(f"{failure}; it was left for the next scan")
+            self._left += 1
+            if self._left <= NAMED:
+                self._warn(f"{failure}; it was left for the next scan")
             return
         photo_id = self.store.save_unreadable(task.file, failure.kind, str(failure))
         self._seen.add(photo_id)
@@ -236,6 +243,8 @@ class ScanRun:
     def finish(self) -> None:
         for problem in self.plan.problems:
             self._warn(f"{problem.path}: {problem.message}")
+        if self._left > NAMED:
+            self._warn(f"{self._left - NAMED} more photos vanished or changed; they were left as well")
         self.store.finish_run("interrupted" if self.stopped else "finished", self.counts)
         self.progress(self.counts)
 
@@ -250,7 +259,8 @@ class ScanRun:
             yield item
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
+        if text not in self._warned:
+            self._warned.add(text)
             self.warnings.append(text)
 
 
