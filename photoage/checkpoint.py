@@ -27,8 +27,8 @@ class Interval:
     """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
 
     Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
-    and to add. Method: Vovk's Mondrian split-conformal prediction; each side covers
-    (1 + coverage) / 2 of the calibration residuals.
+    and to add. Method: Vovk's Mondrian split-conformal prediction; together, both sides cover
+    `coverage` of the calibration residuals.
     """
 
     coverage: float

@@ -18,7 +18,12 @@ AGE_BINS: tuple[tuple[int, int], ...] = (
     (0, 2), (3, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, 59), (60, 69), (70, 200),
 )  # fmt: skip
 CALIBRATION_EDGES = (0.0, 3.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0)
-MIN_CALIBRATION = 80  # residuals a bin needs for tails of 5 % to mean something
+MIN_CALIBRATION = 80  # residuals a bin needs for tails of a few percent to mean something
+# The share of the misses that may lie below the interval. Regression draws the young up: among faces
+# estimated at 20 to 30 are many teenagers, who would take up nearly all misses below. Measured on
+# halves of the UTKFace validation split: with 0.5, ages 10-19 are covered at 78 %, with 0.35 at 82 %,
+# every other bin at 81 % or more, at the same overall coverage and 1 % more width.
+LOWER_MISSES = 0.35
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def measure(
 def calibrate(
     predicted: FloatArray, age: FloatArray, coverage: float = 0.9, edges: Sequence[float] = CALIBRATION_EDGES
 ) -> IntervalTable:
-    """Split-conformal half-widths by predicted-age bin, each side covering (1 + coverage) / 2.
+    """Split-conformal half-widths by predicted-age bin; together, both sides cover `coverage`.
 
     A bin with fewer than MIN_CALIBRATION residuals is merged with its smaller neighbour. Method:
     Romano, Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019 (asymmetric
@@ -91,9 +96,9 @@ def calibrate(
         counts[left] += counts.pop(left + 1)
         del starts[left + 1]
     residual, bins = (age - predicted).astype(np.float64), _bin_of(predicted, starts)
-    level = (1 + coverage) / 2
-    low = tuple(_conformal_quantile(-residual[bins == i], level) for i in range(len(starts)))
-    high = tuple(_conformal_quantile(residual[bins == i], level) for i in range(len(starts)))
+    below, above = (1 - (1 - coverage) * share for share in (LOWER_MISSES, 1 - LOWER_MISSES))
+    low = tuple(_conformal_quantile(-residual[bins == i], below) for i in range(len(starts)))
+    high = tuple(_conformal_quantile(residual[bins == i], above) for i in range(len(starts)))
     return IntervalTable(coverage, tuple(starts), low, high)
 
 
