@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -17,10 +18,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import photoage
 from photoage.cli import cli
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
 from photoage.store import RunCounts, Store
 
+PACKAGE = Path(photoage.__file__).parent
 PROGRAM = Path(sys.executable).with_name("photoage")
 HEADER = (
     "path,face_index,age,age_low,age_high,det_score,x1,y1,x2,y2,photo_width,photo_height,taken_at,scanned_at,"
@@ -74,7 +77,8 @@ def run(database: Path) -> Run:
     """Run a command on the database and check its exit code."""
 
     def invoke(*args: str, status: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--db", str(database), *args])
+        env = {"INSIGHTFACE_HOME": str(database.parent)}  # whatever packs this machine has
+        result = CliRunner(env=env).invoke(cli, ["--db", str(database), *args])
         assert result.exit_code == status, result.output
         return result
 
@@ -226,11 +230,11 @@ def test_head_of_a_long_answer(tmp_path: Path) -> None:
     path = tmp_path / "long.db"
     with Store.open(path) as store:
         store.begin_run(["/p"], {}, ("d", "a" * 64), ("c", "b" * 64))
-        for number in range(3000):
-            photo = PhotoFile(f"/p/{'long' * 20}/{number:05}.jpg", number, 1)
+        for number in range(800):
+            photo = PhotoFile(f"/p/{'long' * 50}/{number:05}.jpg", number, 1)
             store.save_faces(photo, *faces(number, 30.0, taken=None))
         store.commit()
-        store.finish_run("finished", RunCounts(seen=3000))
+        store.finish_run("finished", RunCounts(seen=800))
     env = {**os.environ, "PHOTOAGE_DB": str(path)}
     for form in ("", "--csv", "-0"):
         words = shlex.join([str(PROGRAM), "query", *form.split()])
@@ -428,13 +432,25 @@ def test_models_path_and_list(run: Run) -> None:
     assert listed[0]["licence"] in shown
 
 
-def test_models_verify_exits_1_for_what_is_not_as_it_must_be(run: Run, tmp_path: Path) -> None:
-    from photoage.models import known_models
+def test_models_verify(run: Run) -> None:
+    assert [line.split()[:2] for line in run("models", "verify").stdout.splitlines()] == [
+        ["ok", "scrfd_500m:"], ["ok", "photoage-resnet50:"]
+    ]  # fmt: skip
+    assert run("models", "path", "age").stdout.endswith(".safetensors\n")
 
-    good = all(model.problem() is None for model in known_models())
-    result = run("models", "verify", status=0 if good else 1)
-    assert ("FAILED" in result.stdout) != good
-    assert "ok      scrfd_500m: " in result.stdout
+
+def test_models_verify_exits_1_for_an_altered_model(tmp_path: Path) -> None:
+    """In a copy of the package whose checkpoint is another file than the pinned one."""
+    copy = tmp_path / "photoage"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    (copy / "weights" / "photoage-resnet50.safetensors").write_bytes(b"something else")
+    words = [sys.executable, "-c", "from photoage.cli import main; main()", "models", "verify"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FAILED  photoage-resnet50: " in done.stdout
+    assert "is not the known one" in done.stdout
+    assert "ok      scrfd_500m: " in done.stdout
+    assert done.stderr == ""
 
 
 def test_doctor_reports_and_its_exit_code_follows(run: Run) -> None:
@@ -446,3 +462,19 @@ def test_doctor_reports_and_its_exit_code_follows(run: Run) -> None:
     assert report["ok"] == all(check["status"] != "fault" for check in report["checks"])
     for name in ("onnxruntime", "detector session", "torch", "HEIC"):
         assert checks[name]["status"] == "ok", checks[name]
+
+
+def test_doctor_finds_two_onnxruntimes_and_prints_what_mends_it(database: Path, tmp_path: Path) -> None:
+    other = "onnxruntime-gpu" if sys.platform == "darwin" else "onnxruntime"
+    info = tmp_path / f"{other.replace('-', '_')}-1.31.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 1.31.0\n")
+    env = {**os.environ, "PHOTOAGE_DB": str(database), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([PROGRAM, "doctor"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    (fault,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
+    assert "onnxruntime 1.31.0" in lines[fault]
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in lines[fault + 1]
+    assert "pip install" in lines[fault + 2]
+    assert done.stderr == "1 fault found\n"

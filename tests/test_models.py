@@ -84,6 +84,11 @@ def test_every_model_has_a_licence_and_the_defaults_a_pin(weights: Path) -> None
     assert models[0].known_sha256 == DEFAULT_SHA256
 
 
+def test_the_shipped_models_are_unaltered() -> None:
+    assert [model.problem() for model in known_models()] == [None, None]
+    assert default_checkpoint().suffix == ".safetensors"
+
+
 def test_downloaded_packs_are_listed(weights: Path, insightface_home: Path) -> None:
     pack = insightface_home / "models" / "buffalo_x"
     pack.mkdir(parents=True)

@@ -56,9 +56,10 @@ class Context:
     @contextmanager
     def reading(self, *, any_schema: bool = False) -> Iterator[Engine]:
         """The database, opened for reading. Raises `DatabaseError`, also when there is none yet."""
-        from photoage.db import open_database
+        from photoage.db import database_name, open_database
 
         engine = open_database(self.database, read_only=True, any_schema=any_schema)
+        self.detail(f"database: {database_name(engine.url)}")
         try:
             yield engine
         finally:

@@ -103,7 +103,7 @@ def info(context: Context, as_json: bool) -> None:
         print_line(f"file system  {facts['file_system'] or 'unknown'}")
     print_line(f"schema       {facts['schema']} (newest: {facts['newest_schema']})")
     for table, count in rows.items():
-        print_line(f"{table:11}  {count:,} rows")
+        print_line(f"{table:11}  {count:,}")
 
 
 @db.command(short_help="Copy the database to a file.")

@@ -50,10 +50,20 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option("--to-date", type=Day(last=True), metavar="DATE", help="Taken on this day or earlier."),
     click.option("--path", "path_glob", metavar="GLOB", help="Only photos whose path matches."),
     click.option(
-        "--min-faces", type=click.IntRange(min=0), help="Only photos with at least this many faces."
+        "--min-faces",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Only photos with at least this many faces.",
     ),
-    click.option("--max-faces", type=click.IntRange(min=0), help="Only photos with at most this many faces."),
-    click.option("--min-score", type=click.FloatRange(0, 1), help="Detection score at least this."),
+    click.option(
+        "--max-faces",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Only photos with at most this many faces.",
+    ),
+    click.option(
+        "--min-score", type=click.FloatRange(0, 1), metavar="SCORE", help="Detection score at least this."
+    ),
     click.option(
         "--max-interval",
         type=click.FloatRange(min=0),
@@ -68,7 +78,7 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
         help="Order of the faces.",
     ),
     click.option("-r", "--reverse", "descending", is_flag=True, help="Largest, latest or last first."),
-    click.option("--limit", type=click.IntRange(min=0), help="At most this many."),
+    click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many."),
 )
 _FILTER_NAMES = (
     "min_age", "max_age", "from_date", "to_date", "path_glob", "min_faces", "max_faces", "min_score",

@@ -39,9 +39,9 @@ def query(context: Context, faces: FaceFilter, form: str | None) -> None:
     Without a form of output, lists age, 90 % interval, number of the face from the left, date and
     photo. DATE is a day, a month or a year.
 
-    GLOB without a slash is matched with the name of the file; with one, with the end of its path, or
-    with all of it if it begins with one. A slash at its end means everything in that folder. In it,
-    * stands for any characters, ? for any one, [abc] for one of these.
+    A GLOB without a slash is matched with the name of the file; one with a slash with the end of its
+    path, or with all of it where the GLOB begins with a slash. A slash at the end of the GLOB means
+    everything in that folder. * stands for any characters, ? for any one, [abc] for one of these.
 
     \b
     Example:
