@@ -186,6 +186,8 @@ def database_errors(name: str) -> Iterator[None]:
     """Turn every error of the database driver into a `DatabaseError` with a one-line cause."""
     try:
         yield
+    except ValueError as error:  # not UTF-8, not a date, not JSON: nothing that photoage wrote
+        raise DatabaseError(f"{name}: is damaged: {' '.join(str(error).split())}") from error
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", None)

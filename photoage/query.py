@@ -104,7 +104,7 @@ class FaceRow(NamedTuple):
     photo_height: int
     taken_at: str | None
     scanned_at: str
-    detector: str | None
+    detector: str
     checkpoint: str
 
 
@@ -128,6 +128,7 @@ _COLUMNS = (
     select(DetectorRow.name).where(DetectorRow.id == Photo.detector_id).scalar_subquery(),
     select(CheckpointRow.name).where(CheckpointRow.id == EstimateRow.checkpoint_id).scalar_subquery(),
 )
+_NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
 
 
 def count_faces(engine: Engine, wanted: FaceFilter) -> int:
@@ -149,6 +150,10 @@ def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
         for row in connection.execution_options(yield_per=CHUNK).execute(faces):
+            try:
+                sum(row[_NUMBERS])
+            except TypeError as error:
+                raise ValueError("a face with a value that is not a number") from error
             yield FaceRow(*row)
 
 

@@ -72,10 +72,10 @@ def library_stats(engine: Engine) -> LibraryStats:
         faces = select(func.count()).where(Face.photo_id == Photo.id).scalar_subquery()
         photos = select(Photo.path, type_coerce(Photo.taken_at, Text), Photo.status, faces)
         for path, taken_at, status, number in connection.execution_options(yield_per=CHUNK).execute(photos):
-            by_status[status] += 1
+            by_status[status] = by_status.get(status, 0) + 1
             with_faces += number > 0
             for group in (
-                years.setdefault(int(taken_at[:4]) if taken_at else None, [0, 0]),
+                years.setdefault(int(str(taken_at)[:4]) if taken_at else None, [0, 0]),
                 folders.setdefault(os.path.dirname(path), [0, 0]),
             ):
                 group[0] += 1

@@ -278,6 +278,8 @@ class Store(KnownPhotos):
 
     def _add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
         of_photo = select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index)
+        face_ids = self._connection.scalars(of_photo).all()
+        assert len(face_ids) == len(estimates), "one estimate per face"
         rows = [
             {
                 "face_id": face_id,
@@ -287,7 +289,7 @@ class Store(KnownPhotos):
                 "age_high": _rounded(estimate.age_high),
                 "current": True,
             }
-            for face_id, estimate in zip(self._connection.scalars(of_photo), estimates, strict=True)
+            for face_id, estimate in zip(face_ids, estimates, strict=True)
         ]
         if rows:
             self._connection.execute(insert(EstimateRow), rows)

@@ -68,8 +68,20 @@ class PathText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else encode_path(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else decode_path(value)
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str:
+        if not isinstance(value, str):  # every column of this type is NOT NULL
+            raise ValueError("a path that is not text")
+        return decode_path(value)
+
+
+class Nanoseconds(TypeDecorator[int]):
+    """A file's time. Some file systems go beyond what 64 bits hold, to where no real file is."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else max(-(2**63), min(value, 2**63 - 1))
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -191,7 +203,7 @@ class Photo(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(PathText, unique=True)
     size: Mapped[int] = mapped_column(BigInteger)
-    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(Nanoseconds)
     content_hash: Mapped[str | None] = mapped_column(index=True)
     width: Mapped[int | None]
     height: Mapped[int | None]
