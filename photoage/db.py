@@ -117,24 +117,32 @@ def open_database(
         revision = current_revision(engine)
         if any_schema and not create:
             return engine
-        if revision is not None and revision not in REVISIONS:
-            raise SchemaError(
-                f"{database_name(url)}: has schema {revision}, newer than {head_revision()}, "
-                "the newest that this photoage knows; update photoage"
-            )
+        _require_schema(database_name(url), revision, upgradable=create)
+        if file is not None and not read_only:
+            # Only now is it certain that the file is photoage's to change.
+            with database_errors(database_name(url)), engine.connect() as connection:
+                sqlite.use_log(connection)
         if revision != head_revision():
-            if not create and revision is None:
-                raise DatabaseError(f"{database_name(url)}: is empty; run `photoage scan` first")
-            if not create:
-                raise SchemaError(
-                    f"{database_name(url)}: has schema {revision}, this photoage works with "
-                    f"{head_revision()}; run `photoage db upgrade`"
-                )
             upgrade(engine)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def _require_schema(name: str, revision: str | None, *, upgradable: bool) -> None:
+    if revision is not None and revision not in REVISIONS:
+        raise SchemaError(
+            f"{name}: has schema {revision}, newer than {head_revision()}, the newest that this photoage"
+            " knows; update photoage"
+        )
+    if revision is None and not upgradable:
+        raise DatabaseError(f"{name}: is empty; run `photoage scan` first")
+    if revision != head_revision() and not upgradable:
+        raise SchemaError(
+            f"{name}: has schema {revision}, this photoage works with {head_revision()};"
+            " run `photoage db upgrade`"
+        )
 
 
 def check_file(file: Path, *, create: bool, read_only: bool) -> None:
@@ -227,7 +235,7 @@ def upgrade(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             sqlite.begin_schema_change(connection)
@@ -236,7 +244,7 @@ def upgrade(engine: Engine) -> None:
         connection.commit()
 
 
-def _migrations_folder() -> Path:
+def migrations_folder() -> Path:
     """The Alembic environment: inside an installed package, beside it in a checkout."""
     inside = Path(__file__).parent / "migrations"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"

@@ -48,8 +48,7 @@ def sqlite_engine(url: URL, mode: str) -> Engine:
             if mode == "ro":
                 connection = _readable(connection, file)
             else:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA synchronous = NORMAL")  # with a log, loses no more than FULL
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA cache_size = -65536")  # KiB
         except BaseException:
@@ -104,6 +103,11 @@ def _as_it_is(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str
 @compiles(_Unindexed, "sqlite")
 def _with_plus(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
     return f"+{compiler.process(element.clauses, **options)}"
+
+
+def use_log(connection: Connection) -> None:
+    """Write ahead to a log from now on: readers then see a whole database while a scan writes."""
+    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
 def begin_schema_change(connection: Connection) -> None:
