@@ -130,8 +130,8 @@ def train(
         state = TrainState(config, device)
         if teacher is not None:
             teacher.fit_statistics(_first_crops(config, training))
-    started, done = time.monotonic(), state.epoch * steps + state.step
-    with TrainLog(log_path(out), steps, done) as log:
+    with TrainLog(log_path(out), steps, done=state.epoch * steps + state.step) as log:
+        started = time.monotonic() - log.seconds
         run = _Run(
             config, training, state, teacher, device, steps, state_path(out), log, progress, should_stop
         )

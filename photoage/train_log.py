@@ -1,7 +1,7 @@
 """The training log: JSON lines, one per `log_every` steps and one per validated epoch.
 
 A step's line has `epoch` (from 0), `step`, `size`, `images_per_s` and the parts of the loss; an
-epoch's line has `epoch` (finished epochs), `size`, `seconds` and `validation`.
+epoch's line has `epoch` (finished epochs), `size`, `seconds` of the run so far and `validation`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class TrainLog:
-    """An open log. A resumed run first drops the entries that it is about to write again."""
+    """An open log. A resumed run first drops the entries that it is about to write again.
+
+    `seconds` is the time that the validated epochs before it took.
+    """
 
     def __init__(self, path: Path, steps: int, done: int) -> None:
         """`steps` per epoch; `done` steps lie behind, and entries about later ones are dropped."""
         kept = []
         if done and path.is_file():
             kept = [e for e in read_log(path) if e["epoch"] * steps + e.get("step", 0) <= done]
+        self.seconds = max((e["seconds"] for e in kept if "seconds" in e), default=0.0)
         self._file = path.open("w", encoding="utf-8")
         for entry in kept:
             self.write(entry)

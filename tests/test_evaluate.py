@@ -28,7 +28,7 @@ from photoage.evaluate import (
     measure,
     report,
 )
-from photoage.evaluate_run import EvaluateJob, evaluate_crops
+from photoage.evaluate_run import EvaluateJob, chosen_samples, evaluate_crops
 from photoage.evaluate_scan import evaluate_scanned
 from photoage.records import FloatArray
 from photoage.splits import write_splits
@@ -188,15 +188,6 @@ def test_all_images_of_a_folder_are_measured(folder: Path, checkpoint: Path, tmp
     assert "1 malformed names left out: 39_1_2017" in done.stderr
     assert png.read_bytes().startswith(b"\x89PNG")
 
-    # The same figures by hand: the untrained model says about 40 for everybody.
-    job = EvaluateJob(folder, checkpoint, tmp_path, device="cpu", workers=1)
-    measured = evaluate_crops(job)
-    errors = measured.predicted - measured.age
-    assert figures["mae"] == pytest.approx(np.abs(errors).mean(), abs=0.01)
-    assert figures["bias"] == pytest.approx(errors.mean(), abs=0.01)
-    assert figures["width"] == pytest.approx(45, abs=0.01)
-    assert sorted(measured.age.tolist()) == [5, 25, 34, 40, 62]
-
 
 def test_a_crop_and_a_scanned_photo_give_the_same_estimate(
     folder: Path, checkpoint: Path, tmp_path: Path
@@ -209,6 +200,13 @@ def test_a_crop_and_a_scanned_photo_give_the_same_estimate(
     np.testing.assert_allclose(scanned.predicted, crops.predicted, atol=0.1)
     widths = [[estimate.age_high - estimate.age_low for estimate in m.estimates] for m in (crops, scanned)]
     np.testing.assert_allclose(*widths, atol=0.01)
+
+    # The figures by hand: the untrained model says about 40 for everybody.
+    assert sorted(crops.age.tolist()) == [5, 25, 34, 40, 62]
+    figures, errors = crops.report(), crops.predicted - crops.age
+    assert figures["mae"] == pytest.approx(np.abs(errors).mean(), abs=0.01)
+    assert figures["bias"] == pytest.approx(errors.mean(), abs=0.01)
+    assert figures["width"] == pytest.approx(45, abs=0.01)
 
 
 def test_whole_photos_go_through_a_scan_and_missed_faces_count(
@@ -247,8 +245,9 @@ def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_p
     assert rows["all ages"][0] == "3"
     assert rows["age 60-69"] == ["0", "-", "-", "-", "-", "-"]
     assert rows["ages 21-60"][0] == "3"
-    done = evaluate("--data", folder, "--checkpoint", checkpoint, "--splits", csv, "--split", "val", "--json")
-    assert json.loads(done.stdout)["by_age"]["60-69"]["count"] == 1
+    chosen, malformed = chosen_samples(EvaluateJob(folder, checkpoint, tmp_path, csv, "val"))
+    assert [sample.age for sample in chosen] == [62]
+    assert len(malformed) == 1
 
 
 @pytest.mark.parametrize(
