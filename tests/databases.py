@@ -1,4 +1,4 @@
-"""Databases in tests: opened and closed, seen by Python's own module, and used by other processes."""
+"""Databases in tests: filled by a store, seen by Python's own module, and used by other processes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from photoage.db import open_database
+from photoage.db import check_integrity, open_database
+from photoage.query import FaceFilter, iter_faces
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.store import KnownPhoto, Store
+
+DETECTOR = ("scrfd", "d" * 64)
+CHECKPOINT = ("first", "1" * 64)
+LATER_CHECKPOINT = ("second", "2" * 64)
+LATIN = os.fsdecode(b"/p/caf\xe9.jpg")
 
 
 @contextmanager
@@ -65,3 +75,39 @@ def without_privileges(code: str, *arguments: str | Path) -> str:
         prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     command = [*prefix, sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+# --- through a store ----------------------------------------------------------------------------
+
+
+def begin(store: Store, checkpoint: tuple[str, str] = CHECKPOINT, roots: Sequence[str] = ("/p",)) -> int:
+    return store.begin_run(roots, {"force": False}, DETECTOR, checkpoint)
+
+
+def detections(number: int) -> tuple[Detection, ...]:
+    landmarks = (np.arange(10, dtype=np.float32) / np.float32(3)).reshape(5, 2)
+    return tuple(
+        Detection((10 + i, 20.0, 30.12345, 40.0), landmarks + np.float32(i), 0.87654) for i in range(number)
+    )
+
+
+def save(
+    store: Store, path: str, *ages: float, size: int = 100, content: str = "c", mtime_ns: int = 1
+) -> int:
+    faces = PhotoFaces(content, 640, 480, datetime(2020, 2, 3, 4, 5, 6), detections(len(ages)))
+    estimates = [Estimate(age, age - 5, age + 5) for age in ages]
+    return store.save_faces(PhotoFile(path, size, mtime_ns), faces, estimates)
+
+
+def known(store: Store, path: str) -> KnownPhoto:
+    return store.known([path])[path]
+
+
+def stored_ages(path: Path) -> list[float]:
+    with opened(path, read_only=True) as engine:
+        return [face.age for face in iter_faces(engine, FaceFilter())]
+
+
+def assert_sound(path: Path) -> None:
+    with opened(path, read_only=True) as engine:
+        assert check_integrity(engine) == []
