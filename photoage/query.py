@@ -295,8 +295,9 @@ def _path_tests(path: ColumnElement[str], pattern: str) -> Iterator[ColumnElemen
         yield glob(path, f"*{os.sep}{pattern}")  # the cheap test first
         yield glob(name, pattern)
     else:
+        anywhere = "" if os.path.isabs(pattern) or pattern.startswith("*") else f"*{os.sep}"
         inside = "*" if pattern.endswith(os.sep) else ""
-        yield glob(path, f"{'' if os.path.isabs(pattern) else f'*{os.sep}'}{pattern}{inside}")
+        yield glob(path, f"{anywhere}{pattern}{inside}")
 
 
 def _folder_of(pattern: str) -> str:
