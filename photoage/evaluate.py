@@ -20,10 +20,9 @@ AGE_BINS: tuple[tuple[int, int], ...] = (
 CALIBRATION_EDGES = (0.0, 3.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0)
 MIN_CALIBRATION = 80  # residuals a bin needs for tails of a few percent to mean something
 # The share of the misses that may lie below the interval. Regression draws the young up: among faces
-# estimated at 20 to 30 are many teenagers, who would take up nearly all misses below. Measured on
-# halves of the UTKFace validation split: with 0.5, ages 10-19 are covered at 78 %, with 0.35 at 82 %,
-# every other bin at 81 % or more, at the same overall coverage and 1 % more width.
-LOWER_MISSES = 0.35
+# estimated at 20 to 30 are many teenagers, who would take up nearly all misses below. On held-out
+# thirds of the UTKFace validation split (40 draws), 0.3 gives the best worst age bin: 81 %.
+LOWER_MISSES = 0.3
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,11 @@ def calibrate(
 ) -> IntervalTable:
     """Split-conformal half-widths by predicted-age bin; together, both sides cover `coverage`.
 
-    A bin with fewer than MIN_CALIBRATION residuals is merged with its smaller neighbour. Method:
-    Romano, Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019 (asymmetric
-    form), applied per bin (Mondrian) to a plain regression.
+    A bin with fewer than MIN_CALIBRATION residuals is merged with its smaller neighbour. In each bin
+    (Mondrian), the residuals' own quantiles give the shape of the interval, and one conformal
+    quantile of how far each residual lies out, relative to that shape, its size: after Romano,
+    Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019. A correction for each
+    side apart would cover more than asked for.
     """
     starts = list(edges)
     counts = np.bincount(_bin_of(predicted, starts), minlength=len(starts)).tolist()
@@ -96,10 +97,20 @@ def calibrate(
         counts[left] += counts.pop(left + 1)
         del starts[left + 1]
     residual, bins = (age - predicted).astype(np.float64), _bin_of(predicted, starts)
-    below, above = (1 - (1 - coverage) * share for share in (LOWER_MISSES, 1 - LOWER_MISSES))
-    low = tuple(_conformal_quantile(-residual[bins == i], below) for i in range(len(starts)))
-    high = tuple(_conformal_quantile(residual[bins == i], above) for i in range(len(starts)))
+    halves = [_half_widths(residual[bins == i], coverage) for i in range(len(starts))]
+    low, high = zip(*halves, strict=True)
     return IntervalTable(coverage, tuple(starts), low, high)
+
+
+def _half_widths(residual: npt.NDArray[np.float64], coverage: float) -> tuple[float, float]:
+    """Years below and above a prediction that hold `coverage` of a bin's residuals (age - predicted)."""
+    if len(residual) == 0:
+        return 0.0, 0.0
+    miss = 1 - coverage
+    low = max(1e-3, float(np.quantile(-residual, 1 - miss * LOWER_MISSES)))
+    high = max(1e-3, float(np.quantile(residual, 1 - miss * (1 - LOWER_MISSES))))
+    size = _conformal_quantile(np.maximum(-residual / low, residual / high), coverage)
+    return size * low, size * high
 
 
 def _bin_of(predicted: FloatArray, starts: Sequence[float]) -> npt.NDArray[np.intp]:
@@ -109,10 +120,8 @@ def _bin_of(predicted: FloatArray, starts: Sequence[float]) -> npt.NDArray[np.in
 
 def _conformal_quantile(scores: npt.NDArray[np.float64], level: float) -> float:
     """The ceil((n + 1) * level)-th smallest score; the largest when n is too small for that."""
-    if len(scores) == 0:
-        return 0.0
     rank = min(len(scores), math.ceil((len(scores) + 1) * level))
-    return float(max(0.0, np.sort(scores)[rank - 1]))
+    return float(np.sort(scores)[rank - 1])
 
 
 def interval_bounds(predicted: FloatArray, table: Any) -> tuple[FloatArray, FloatArray]:
