@@ -1,6 +1,6 @@
 """SIGKILL at any moment: an intact database, no process left behind, and a complete resume.
 
-PHOTOAGE_TEST_KILLS sets the number of kills (3).
+PHOTOAGE_TEST_KILLS sets the number of kills (2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from faults.scanning import (
     wait_until,
 )
 
-KILLS = int(os.environ.get("PHOTOAGE_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("PHOTOAGE_TEST_KILLS", "2"))
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 

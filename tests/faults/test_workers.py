@@ -1,6 +1,7 @@
 """A decoder that crashes, hangs or runs out of memory costs one photo, and that can be tried again.
 
 PHOTOAGE_TEST_TIME_LIMIT sets the seconds after which a photo counts as hung (10): more for a busy machine.
+Given at all, it also runs the test that takes longest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from faults.scanning import assert_same_rows, assert_sound, copy_photos, query, 
 
 SIDE = 12_000  # pixels: 432 MB once decoded
 TIME_LIMIT = float(os.environ.get("PHOTOAGE_TEST_TIME_LIMIT", "10"))  # seconds for one photo
+LONG = "PHOTOAGE_TEST_TIME_LIMIT" in os.environ
 LARGE = 400 << 20  # bytes of memory by which a worker that decodes the poisoned photo is known
 
 
@@ -48,7 +50,9 @@ def workers_watched(act: Callable[[Any], None], *, memory: int, times: int = 1) 
         while not ended.wait(0.005) and len(done) < times:
             for child in psutil.Process().children(recursive=True):
                 try:
-                    if child.pid not in done and child.memory_info().rss > memory:
+                    # Until it has become a program of its own, a new process shows the memory of this one.
+                    is_worker = "spawn_main" in " ".join(child.cmdline())
+                    if is_worker and child.pid not in done and child.memory_info().rss > memory:
                         act(child)
                         done.append(child.pid)
                 except psutil.NoSuchProcess:
@@ -98,18 +102,23 @@ def test_a_worker_killed_while_it_decodes_costs_one_photo(library: Path, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize("times", [1, 2], ids=["once", "always"])
-def test_a_hung_photo_gets_a_second_chance_and_is_then_given_up(
-    times: int, library: Path, tmp_path: Path
-) -> None:
+def test_a_photo_that_hung_once_gets_a_second_chance(library: Path, tmp_path: Path) -> None:
     database = tmp_path / "photoage.db"
-    with workers_watched(lambda worker: worker.suspend(), memory=LARGE, times=times) as hung:
+    with workers_watched(lambda worker: worker.suspend(), memory=LARGE) as hung:
         summary = scan(library, database=database, photo_timeout=TIME_LIMIT)
-    assert len(hung) == times
+    assert wait_until(lambda: not psutil.pid_exists(hung[0]), 10)
+    assert (summary.counts.done, summary.counts.unreadable) == (4, 0)  # the machine may just have slept
+    assert_sound(database)
+
+
+@pytest.mark.skipif(os.name == "nt" or not LONG, reason="takes twice the time limit")
+def test_a_photo_that_always_hangs_costs_itself(library: Path, tmp_path: Path) -> None:
+    database = tmp_path / "photoage.db"
+    with workers_watched(lambda worker: worker.suspend(), memory=LARGE, times=2) as hung:
+        summary = scan(library, database=database, photo_timeout=TIME_LIMIT)
     assert wait_until(lambda: not any(psutil.pid_exists(pid) for pid in hung), 10)
-    # After the first time the machine may just have slept.
-    assert kinds(database)["5.png"] == (None if times == 1 else "timeout")
-    assert (summary.counts.done, summary.counts.unreadable) == ((4, 0) if times == 1 else (3, 1))
+    assert (summary.counts.done, summary.counts.unreadable) == (3, 1)
+    assert kinds(database)["5.png"] == "timeout"
     assert_sound(database)
 
 
