@@ -23,4 +23,4 @@ test: lint
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf .venv build dist $(DEMO_DB) $(DEMO_DB)-wal $(DEMO_DB)-shm
+	rm -rf .venv build dist $(DEMO_DB)*

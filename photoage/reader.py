@@ -28,10 +28,6 @@ from photoage.records import (
     PhotoFile,
 )
 
-# onnxruntime 1.31 reports its use to its maker over the network unless this is set before it is loaded.
-# Nothing about anybody's photos leaves the machine; workers inherit it.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 # Decoding a JPEG at a reduced scale saves most of its cost; detection needs no more than this many
 # times its own input, so that the smallest face it can find still has pixels for its crop.
 DECODE_MARGIN = 3
