@@ -98,11 +98,12 @@ def test_a_full_disk_is_one_line(database: Path) -> None:
     done = real(database, "export", "-o", "/dev/full", "--format", "csv")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == b"photoage: error: /dev/full: cannot be written (No space left on device)\n"
-    env = {**os.environ, "PHOTOAGE_DB": str(database)}
-    with open("/dev/full", "wb") as full:
-        piped = subprocess.run([PROGRAM, "query"], env=env, stdout=full, stderr=subprocess.PIPE)
-    assert piped.returncode == 1
-    assert piped.stderr.splitlines()[-1] == b"photoage: error: No space left on device"
+    for unbuffered in ("", "1"):  # what is buffered is written only as the program ends
+        env = {**os.environ, "PHOTOAGE_DB": str(database), "PYTHONUNBUFFERED": unbuffered}
+        with open("/dev/full", "wb") as full:
+            piped = subprocess.run([PROGRAM, "query"], env=env, stdout=full, stderr=subprocess.PIPE)
+        assert piped.returncode == 1
+        assert piped.stderr.splitlines()[-1] == b"photoage: error: No space left on device"
 
 
 # --- db --------------------------------------------------------------------------------------

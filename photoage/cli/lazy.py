@@ -56,10 +56,13 @@ class LazyGroup(click.Group):
         try:
             status = self._run(list(sys.argv[1:] if args is None else args), prog_name or "photoage", extra)
         except BrokenPipeError:
-            # Whoever read the output has seen enough. Nothing more can be written, not even by the
-            # interpreter as it ends, so stdout goes nowhere from here.
+            status = PIPE_CLOSED  # whoever read the output has seen enough
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # Nothing more can be written, not even by the interpreter as it ends and tries again, so
+            # stdout goes nowhere from here.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = PIPE_CLOSED
         sys.exit(status)
 
     def _run(self, args: list[str], prog_name: str, extra: Mapping[str, Any]) -> int:
