@@ -63,6 +63,8 @@ class LazyGroup(click.Group):
             # Nothing more can be written, not even by the interpreter as it ends and tries again, so
             # stdout goes nowhere from here.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except ValueError:
+            pass  # closed with the writer that failed: there is nothing left to write
         sys.exit(status)
 
     def _run(self, args: list[str], prog_name: str, extra: Mapping[str, Any]) -> int:
