@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from photoage.db import database_file, database_url, open_database
+from photoage.db import database_file, database_url, on_network_filesystem, open_database
 from photoage.errors import DatabaseError
 from photoage.known import KnownPhotos
 from photoage.plan import Action, Plan, Planned
@@ -38,6 +38,9 @@ def scan(
     with Store.open(database) as store:
         run = ScanRun(store, models, options, device, progress, should_stop)
         run.begin(roots)
+        file = database_file(database_url(database))
+        if file is not None and (kind := on_network_filesystem(file)) is not None:
+            run.warn(f"{file}: is on a network file system ({kind}), where SQLite can be damaged")
         try:
             run.plan = Plan(walk(roots, options.walk) if files is None else files, store, run.plan_options)
             with PhotoPool(run.workers, timeout=options.photo_timeout) as pool:

@@ -208,7 +208,7 @@ class ScanRun:
             self._fail(task, DecodeError("changed", f"{task.file.path}: changed during the scan"))
         self.plan.stored(task.file)
         if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
-            self._warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
+            self.warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
 
     def _fail(self, task: PhotoTask, failure: DecodeError) -> None:
         self.plan.stored(task.file)
@@ -218,7 +218,7 @@ class ScanRun:
                 self._seen.discard(task.known.id)
             self._left += 1
             if self._left <= NAMED:
-                self._warn(f"{failure}; it was left for the next scan")
+                self.warn(f"{failure}; it was left for the next scan")
             return
         photo_id = self.store.save_unreadable(task.file, failure.kind, str(failure))
         self._seen.add(photo_id)
@@ -230,7 +230,7 @@ class ScanRun:
         """Mark photos under the roots that are gone; never under a root that looks unmounted."""
         check = check_roots(roots)
         for root in (*check.absent, *check.empty):
-            self._warn(f"{root}: is absent or empty; photos known from there were not marked missing")
+            self.warn(f"{root}: is absent or empty; photos known from there were not marked missing")
         mounted = [root for root in roots if root not in check.absent and root not in check.empty]
         gone = [known.id for known in self.store.unseen(mounted, self._seen) if is_gone(known.path)]
         if self.options.prune:
@@ -242,9 +242,9 @@ class ScanRun:
 
     def finish(self) -> None:
         for problem in self.plan.problems:
-            self._warn(f"{problem.path}: {problem.message}")
+            self.warn(f"{problem.path}: {problem.message}")
         if self._left > NAMED:
-            self._warn(f"{self._left - NAMED} more photos vanished or changed; they were left as well")
+            self.warn(f"{self._left - NAMED} more photos vanished or changed; they were left as well")
         self.store.finish_run("interrupted" if self.stopped else "finished", self.counts)
         self.progress(self.counts)
 
@@ -258,7 +258,8 @@ class ScanRun:
                 return
             yield item
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Keep a one-line text for the user, once."""
         if text not in self._warned:
             self._warned.add(text)
             self.warnings.append(text)

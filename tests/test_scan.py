@@ -17,6 +17,8 @@ from photoage.detect import Detector, default_detector
 from photoage.errors import DecodeError
 from photoage.models import default_checkpoint
 from photoage.query import FaceFilter, FaceRow, iter_errors, iter_faces
+from photoage.scan import scan
+from photoage.scan_options import ScanOptions
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,12 @@ def test_bad_files_are_listed_with_their_kind(scanned: ScannedLibrary) -> None:
     errors = iter_errors(open_database(scanned.database, read_only=True))
     kinds = {Path(error.path).name: error.kind for error in errors}
     assert kinds == {"empty.jpg": "empty", "really_a_text.jpg": "unsupported", "truncated.jpg": "truncated"}
+
+
+def test_a_database_on_a_network_file_system_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoage.scan.on_network_filesystem", lambda path: "nfs4")
+    (tmp_path / "library").mkdir()
+    summary = scan([str(tmp_path / "library")], tmp_path / "x.db", ScanOptions())
+    assert any("x.db: is on a network file system (nfs4)" in text for text in summary.warnings)
