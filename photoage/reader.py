@@ -39,7 +39,7 @@ SMALL_FACE = 64
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Everything a worker needs to know; travels to it once, when it starts."""
+    """Everything a worker needs to know; small, as it travels with every photo."""
 
     detector: DetectorFile
     crop_size: int
