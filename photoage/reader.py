@@ -48,6 +48,11 @@ class ReadOptions:
     max_pixels: int = DecodeOptions().max_pixels
     margin: int = 0  # pixels of surroundings on each side of a crop, for training
 
+    @property
+    def max_bytes(self) -> int:
+        """The largest file that may hold a photo within the pixel limit."""
+        return max(self.max_pixels, DecodeOptions().max_pixels) * BYTES_PER_PIXEL
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadPhoto:
@@ -96,9 +101,9 @@ def content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def hash_photo(path: str) -> tuple[PhotoFile, str]:
+def hash_photo(path: str, options: ReadOptions) -> tuple[PhotoFile, str]:
     """Identity of a file's content, without decoding it. Raises `DecodeError`."""
-    file, data = read_file(path)
+    file, data = read_file(path, options.max_bytes)
     return file, content_hash(data)
 
 
@@ -108,7 +113,7 @@ def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = N
     With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count.
     Raises `DecodeError`.
     """
-    file, data = read_file(path, max(options.max_pixels, DecodeOptions().max_pixels) * BYTES_PER_PIXEL)
+    file, data = read_file(path, options.max_bytes)
     digest = content_hash(data)
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))

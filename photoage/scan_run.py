@@ -100,7 +100,9 @@ class ScanRun:
     def suspects(self) -> Iterator[PhotoTask]:
         """Photos whose content may be known: hash them, reuse what is known, read the others."""
         claimed: set[str] = set()
-        outcomes = self.pool.run(hash_photo, self._until_stop(self._to_hash), lambda p: (p.file.path,))
+        outcomes = self.pool.run(
+            hash_photo, self._until_stop(self._to_hash), lambda p: (p.file.path, self.read_options)
+        )
         for outcome in outcomes:
             planned = outcome.task
             if outcome.failure is not None:

@@ -110,3 +110,15 @@ def test_a_database_on_a_network_file_system_is_warned_about(
     (tmp_path / "library").mkdir()
     summary = scan([str(tmp_path / "library")], tmp_path / "x.db", ScanOptions())
     assert any("x.db: is on a network file system (nfs4)" in text for text in summary.warnings)
+
+
+def test_huge_files_of_one_size_are_never_read_whole(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    for name in ("a.jpg", "b.jpg"):  # the second is a suspected duplicate, which is hashed first
+        with (library / name).open("wb") as file:
+            file.truncate(1 << 40)  # sparse: no bytes on disk
+    summary = scan([str(library)], tmp_path / "x.db", ScanOptions(workers=1))
+    assert (summary.counts.unreadable, summary.counts.seen) == (2, 2)
+    errors = iter_errors(open_database(tmp_path / "x.db", read_only=True))
+    assert [error.kind for error in errors] == ["too-large", "too-large"]
