@@ -1,18 +1,26 @@
-"""Faces as CSV, JSON or JSON Lines. Every writer returns how many rows it wrote."""
+"""Faces as CSV, JSON, JSON Lines or by a template. Every writer returns how many rows it wrote."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from string import Formatter
 from typing import Any, TextIO
 
+from photoage.errors import UsageError
 from photoage.query import FIELDS, FaceRow
 
 DECIMALS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
 _QUOTED = re.compile('[,"\r\n]')
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
+TEMPLATE_FIELDS = (*FIELDS, "name", "folder", "year")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+_EXAMPLE = FaceRow("/a", 0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0, 1.0, 1, 1, "2019-05-04T12:30:00", "", "", "")
 
 
 def write_csv(rows: Iterable[FaceRow], file: TextIO) -> int:
@@ -48,6 +56,60 @@ def write_jsonl(rows: Iterable[FaceRow], file: TextIO) -> int:
         file.write(f"{_json(row)}\n")
         number += 1
     return number
+
+
+def write_template(template: str) -> Callable[[Iterable[FaceRow], TextIO], int]:
+    """A writer that fills in `template` for every face, and adds nothing to it.
+
+    `{field}` and `{field:format}` are replaced as by `str.format`: the CSV's columns, and `name`,
+    `folder` and `year` (of `taken_at`). What is unknown is empty text. The escapes \\t \\n \\r \\0 and
+    \\\\ are understood. Raises `UsageError` for anything else.
+    """
+    parts = _template_parts(template)
+
+    def write(rows: Iterable[FaceRow], file: TextIO) -> int:
+        number = 0
+        for row in rows:
+            file.write(_filled(parts, row))
+            number += 1
+        return number
+
+    return write
+
+
+def _template_parts(template: str) -> list[tuple[str, str | None, str]]:
+    """Text, and the field with its format (or None) that follows it."""
+    parts: list[tuple[str, str | None, str]] = []
+    try:
+        for text, field, form, conversion in Formatter().parse(_ESCAPE.sub(_unescaped, template)):
+            if field is not None and field not in TEMPLATE_FIELDS:
+                raise UsageError(
+                    f"--print: {{{field}}} is not a field; there are {', '.join(TEMPLATE_FIELDS)}"
+                )
+            if conversion or "{" in (form or ""):
+                raise UsageError(f"--print: {{{field}}} takes a format such as {{age:.1f}}, and nothing else")
+            parts.append((text, field, form or ""))
+        _filled(parts, _EXAMPLE)
+    except ValueError as error:
+        raise UsageError(f"--print: {template!r} is not a template ({str(error).lower()})") from error
+    return parts
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match[1] not in _ESCAPES:
+        known = " ".join(f"\\{letter}" for letter in _ESCAPES)
+        raise UsageError(f"--print: {match[0]} is not an escape; there are {known}")
+    return _ESCAPES[match[1]]
+
+
+def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
+    values = row._asdict()
+    values["folder"], values["name"] = os.path.split(row.path)
+    values["year"] = (row.taken_at or "")[:4]
+    return "".join(
+        f"{text}{'' if values.get(field) is None else format(values[field], form)}" if field else text
+        for text, field, form in parts
+    )
 
 
 def _cell(value: Any) -> str:

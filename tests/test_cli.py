@@ -79,6 +79,8 @@ def on_a_terminal(database: Path, *args: str) -> str:
         (["--from-date", "2019-05-04", "--to-date", "2019-05-04"], [34.25, 8.5]),
         (["--to-date", "2020-01"], [34.25, 8.5, 71.0]),
         (["--from-date", "2019-06", "--to-date", "2020-06"], [71.0]),
+        (["--year", "2019"], [34.25, 8.5]),
+        (["--year", "2020-2021", "--min-age", "50"], [71.0]),
         (["--path", "/photos/20*"], [34.25, 8.5, 71.0]),
         (["--path", "anna*"], [34.25, 8.5]),
         (["--path", "2020/*"], [71.0]),
@@ -147,6 +149,75 @@ def test_non_utf8_paths_survive_every_form(run: Run, database: Path) -> None:
         parsed = json.loads(run("query", form, *name).stdout_bytes.decode("utf-8"))
         assert (parsed[0] if form == "--json" else parsed)["path"] == LATIN
     assert r"/photos/caf\udce9.jpg" in run("query", *name).stdout
+
+
+def test_print0_and_xargs_reach_a_file_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "faces.db"
+    names = ["new\nline .jpg", "-n.jpg", 'it\'s "so".jpg', os.fsdecode(b"caf\xe9.jpg")]
+    with Store.open(path) as store:
+        store.begin_run([str(tmp_path)], {}, ("d", "a" * 64), ("c", "b" * 64))
+        for number, name in enumerate(names):
+            (tmp_path / name).touch()
+            store.save_faces(PhotoFile(str(tmp_path / name), number, 1), *faces(number, 30.0, taken=None))
+        store.commit()
+        store.finish_run("finished", RunCounts(seen=len(names)))
+    env = {**os.environ, "PHOTOAGE_DB": str(path)}
+    for form in ("-0", r"--print '{path}\0'"):
+        words = f"{PROGRAM} query {form} | xargs -0 ls -d --quoting-style=literal --zero --"
+        done = subprocess.run(["bash", "-c", words], env=env, capture_output=True, check=True)
+        listed = done.stdout.split(b"\0")[:-1]
+        assert sorted(listed) == sorted(os.fsencode(tmp_path / name) for name in names)
+
+
+def test_year_stands_alone_and_makes_sense(run: Run) -> None:
+    for date in ("--from-date", "--to-date"):
+        result = run("query", "--year", "2019", date, "2019", status=2)
+        assert "--year cannot be combined" in result.stderr
+    for years in ("19", "2019-2012", "2012-", "0000", "2019-05"):
+        result = run("query", "--year", years, status=2)
+        assert f"{years!r} is not a year such as 2019" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_print_fills_in_a_template(run: Run, database: Path) -> None:
+    args = ("query", "--path", "/photos/20*", "--print")
+    assert run(*args, r"{path}\t{age:.1f}\n").stdout == f"{ANNA}\t34.2\n{ANNA}\t8.5\n{OLD}\t71.0\n"
+    assert run(*args, r"{{{name}}} in {folder}, {year:>6}\\ ").stdout == (
+        "{anna.jpg} in /photos/2019,   2019\\ " * 2 + "{old.jpg} in /photos/2020,   2020\\ "
+    )
+    assert run(*args, "x", "--limit", "2").stdout == "xx"
+    undated = ("query", "--max-age", "5", "--print")
+    assert run(*undated, "<{taken_at}{year}>").stdout == "<>"
+    raw = real(database, "query", "--path", "caf*", "--print", r"{path}\0").stdout
+    assert raw == b"/photos/caf\xe9.jpg\0"
+    assert "8.5\t" in on_a_terminal(database, "query", "--print", r"{age}\t{path}\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "cause"),
+    [
+        ("{agee}", "{agee} is not a field; there are path, face_index, age,"),
+        ("{}", "{} is not a field"),
+        ("{0}", "{0} is not a field"),
+        ("{path.__class__}", "{path.__class__} is not a field"),
+        ("{path[0]}", "{path[0]} is not a field"),
+        ("{path!r}", "{path} takes a format"),
+        ("{age:{face_index}}", "{age} takes a format"),
+        ("{age:d}", "'{age:d}' is not a template"),
+        ("{path:.1f}", "'{path:.1f}' is not a template"),
+        ("{age", "'{age' is not a template"),
+        (r"\x41", r"\x is not an escape; there are \t \n \r \0"),
+    ],
+)
+def test_a_template_that_makes_no_sense_is_one_line(run: Run, template: str, cause: str) -> None:
+    result = run("query", "--print", template, status=2)
+    assert cause in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_template_is_a_form_of_output(run: Run) -> None:
+    assert "cannot be combined" in run("query", "--print", "x", "--csv", status=2).stderr
 
 
 def test_a_terminal_gets_a_table_and_no_control_characters(database: Path) -> None:

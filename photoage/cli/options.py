@@ -14,6 +14,7 @@ import click
 from photoage.errors import UsageError
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
+_YEARS = re.compile(r"(\d{4})(?:-(\d{4}))?")
 
 Function = Callable[..., Any]
 
@@ -39,6 +40,21 @@ class Day(click.ParamType[date]):
             self.fail(f"{value!r} is not a date such as 2019, 2019-05 or 2019-05-04", param, ctx)
 
 
+class Years(click.ParamType[tuple[date, date]]):
+    """`2019` or `2012-2015`, both years included: the first and the last day."""
+
+    name = "year"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[date, date]:
+        match = _YEARS.fullmatch(str(value))
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 0 < first <= last:
+            self.fail(f"{value!r} is not a year such as 2019, or years such as 2012-2015", param, ctx)
+        return date(first, 1, 1), date(last, 12, 31)
+
+
 _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option(
         "--min-age", type=click.FloatRange(min=0), metavar="YEARS", help="Estimated age at least this."
@@ -48,7 +64,8 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     ),
     click.option("--from-date", type=Day(last=False), metavar="DATE", help="Taken on this day or later."),
     click.option("--to-date", type=Day(last=True), metavar="DATE", help="Taken on this day or earlier."),
-    click.option("--path", "path_glob", metavar="GLOB", help="Only photos whose path matches."),
+    click.option("--year", type=Years(), metavar="YEAR[-YEAR]", help="Taken in this year, or in these."),
+    click.option("--path", metavar="GLOB", help="Only photos whose path matches."),
     click.option(
         "--min-faces",
         type=click.IntRange(min=0),
@@ -77,13 +94,14 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
         show_default=True,
         help="Order of the faces.",
     ),
-    click.option("-r", "--reverse", "descending", is_flag=True, help="Largest, latest or last first."),
+    click.option("-r", "--reverse", is_flag=True, help="Largest, latest or last first."),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many."),
 )
 _FILTER_NAMES = (
-    "min_age", "max_age", "from_date", "to_date", "path_glob", "min_faces", "max_faces", "min_score",
-    "max_interval", "sort", "descending", "limit",
+    "min_age", "max_age", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
+    "max_interval", "sort", "reverse", "limit",
 )  # fmt: skip
+_FIELDS = {"path": "path_glob", "reverse": "descending"}  # of a FaceFilter, named otherwise than the option
 
 
 def face_filter(function: Function) -> Function:
@@ -93,7 +111,11 @@ def face_filter(function: Function) -> Function:
     def with_filter(*args: Any, **options: Any) -> Any:
         from photoage.query import FaceFilter
 
-        faces = FaceFilter(**{name: options.pop(name) for name in _FILTER_NAMES})
+        if (years := options.pop("year")) is not None:
+            if options["from_date"] or options["to_date"]:
+                raise UsageError("--year cannot be combined with --from-date or --to-date")
+            options["from_date"], options["to_date"] = years
+        faces = FaceFilter(**{_FIELDS.get(name, name): options.pop(name) for name in _FILTER_NAMES})
         return function(*args, faces=faces, **options)
 
     decorated: Function = with_filter

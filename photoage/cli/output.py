@@ -28,10 +28,10 @@ class _TerminalText(io.TextIOWrapper):
     """Stdout when it is a terminal: a file name in the output cannot drive it."""
 
     def write(self, text: str) -> int:
-        return super().write(visible(text.replace("\r\n", "\n"), keep="\n"))
+        return super().write(visible(text.replace("\r\n", "\n"), keep="\t\n"))
 
 
-def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], object], str]:
+def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], int], str]:
     """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
     from photoage.writers import write_csv, write_json, write_jsonl
 

@@ -9,6 +9,7 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import face_filter, output_form
 from photoage.cli.output import (
+    RAW_BYTES,
     Column,
     face_writer,
     print_line,
@@ -16,6 +17,7 @@ from photoage.cli.output import (
     print_rows,
     stdout_text,
 )
+from photoage.errors import UsageError
 
 if TYPE_CHECKING:
     from photoage.query import FaceFilter, FaceRow
@@ -31,9 +33,10 @@ COLUMNS = (
 
 @click.command()
 @face_filter
+@click.option("--print", "template", metavar="TEMPLATE", help="Each face as TEMPLATE says; see below.")
 @output_form(json=None, jsonl=None, csv=None, paths=None, print0=None, count=None)
 @global_options
-def query(context: Context, faces: FaceFilter, form: str | None) -> None:
+def query(context: Context, faces: FaceFilter, template: str | None, form: str | None) -> None:
     """Show the faces that match all given filters.
 
     Without a form of output, lists age, 90 % interval, number of the face from the left, date and
@@ -43,21 +46,33 @@ def query(context: Context, faces: FaceFilter, form: str | None) -> None:
     path, or with all of it where the GLOB begins with a slash. A slash at the end of the GLOB means
     everything in that folder. * stands for any characters, ? for any one, [abc] for one of these.
 
+    A TEMPLATE is text with fields such as {path}, {age:.1f} or {x1:.0f}: the columns of the CSV, and
+    {name}, {folder} and {year}. Write \\t for a tab, \\n for the end of a line, \\0 for NUL.
+
     \b
     Example:
       photoage query --min-age 60 --sort age
+      photoage query --year 2012-2015 --print '{age:.0f}\\t{name}\\n'
       photoage query --from-date 2019-05 --to-date 2019 --csv > faces.csv
       photoage query --path '*/holidays/*' --max-age 12 -0 | xargs -0 ls -l
     """
+    if template is not None and form is not None:
+        raise UsageError("--print cannot be combined with another form of output")
     from photoage.query import count_faces, iter_faces, iter_paths
+    from photoage.writers import write_template
 
+    written = None
+    if template is not None:
+        written = write_template(template), RAW_BYTES
+    elif form in ("json", "jsonl", "csv"):
+        written = face_writer(form)
     with context.reading() as engine:
         if form == "count":
             print_line(str(count_faces(engine, faces)))
         elif form in ("paths", "print0"):
             print_paths(iter_paths(engine, faces), nul=form == "print0")
-        elif form is not None:
-            write, errors = face_writer(form)
+        elif written is not None:
+            write, errors = written
             with stdout_text(errors) as out:
                 write(iter_faces(engine, faces), out)
         else:
