@@ -28,6 +28,7 @@ COMMANDS = {  # in the order of a first use
     "evaluate": LazyCommand("photoage.cli.evaluate:evaluate", "Measure a checkpoint on labelled faces."),
     "db": LazyCommand("photoage.cli.db:db", "Upgrade, check, describe and back up the database."),
     "doctor": LazyCommand("photoage.cli.doctor:doctor", "Report what is installed and really used."),
+    "completion": LazyCommand("photoage.cli.completion:completion", "Print a script for shell completion."),
 }
 
 

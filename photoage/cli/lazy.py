@@ -53,8 +53,10 @@ class LazyGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run one command line and exit with its status; errors become one line on stderr."""
+        name = prog_name or "photoage"
+        self._main_shell_completion({}, name)  # ends here when it is the shell that asks
         try:
-            status = self._run(list(sys.argv[1:] if args is None else args), prog_name or "photoage", extra)
+            status = self._run(list(sys.argv[1:] if args is None else args), name, extra)
         except BrokenPipeError:
             status = PIPE_CLOSED  # whoever read the output has seen enough
         try:
