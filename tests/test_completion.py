@@ -56,10 +56,10 @@ def test_the_script_of_every_shell(shell: str) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_script_works_in_bash() -> None:
-    words = 'eval "$(photoage completion bash)"; COMP_WORDS=(photoage qu) COMP_CWORD=1; _photoage_completion photoage'
+    words = 'eval "$(photoage completion bash)"; COMP_WORDS=(photoage qu) COMP_CWORD=1'
     env = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", f"{words}; echo ${{COMPREPLY[@]}}"],
+        ["bash", "-c", f"{words}; _photoage_completion photoage; echo ${{COMPREPLY[@]}}"],
         env=env,
         capture_output=True,
         text=True,
