@@ -147,8 +147,13 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
 
 def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
     """The faces that match. Read as they are asked for, however many there are."""
+    return (row for row, _ in iter_with(engine, wanted))
+
+
+def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
+    """The same, each with these further columns of the tables Photo, Face and EstimateRow."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        faces = _matching(connection, select(*_COLUMNS), wanted)
+        faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
         for row in connection.execution_options(yield_per=CHUNK).execute(faces):
@@ -156,7 +161,7 @@ def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
                 sum(row[_NUMBERS])
             except TypeError as error:
                 raise ValueError("a face with a value that is not a number") from error
-            yield FaceRow(*row)
+            yield FaceRow._make(row[: len(FIELDS)]), tuple(row[len(FIELDS) :])
 
 
 def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
