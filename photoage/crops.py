@@ -107,7 +107,8 @@ def cut_faces(task: CutTask) -> list[ImageArray | None]:
     crops: list[ImageArray | None] = []
     for points in task.landmarks:
         usable = _scale(points, task.frame) > 0
-        crops.append(align_crop(photo.rgb, points * photo.scale, task.frame, task.margin) if usable else None)
+        reduced = (points + 0.5) * photo.scale - 0.5  # pixel centres sit at integer coordinates
+        crops.append(align_crop(photo.rgb, reduced, task.frame, task.margin) if usable else None)
     return crops
 
 
