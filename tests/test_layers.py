@@ -32,12 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"augment", "dataset", "decode", "align", "records", "errors"},
     "tables": {"errors"},
     "sqlite": {"errors"},
-    "db": {"tables", "sqlite", "filesystem", "errors"},
+    "postgres": {"tables", "errors"},
+    "dialect": {"sqlite", "postgres", "tables", "errors"},
+    "db": {"dialect", "sqlite", "tables", "filesystem", "errors"},
     "known": {"db", "tables", "records", "errors"},
-    "store": {"known", "db", "tables", "records", "errors"},
+    "store": {"known", "dialect", "db", "tables", "records", "errors"},
     "stats": {"db", "tables", "errors"},
-    "query": {"db", "tables", "sqlite", "stats", "records", "errors"},
+    "query": {"dialect", "db", "tables", "stats", "records", "errors"},
     "writers": {"query", "records", "errors"},
+    "tabular": {"db", "query", "errors"},
     "models": {"checkpoint", "detect", "errors"},
 }
 
@@ -47,6 +50,7 @@ ONLY_IN = {
     "onnxruntime": {"detect", "distill", "doctor"},
     "pillow_heif": {"decode", "doctor"},
     "alembic": {"db"},
+    "pyarrow": {"tabular"},
     "rich": {"cli"},
     "click": {"cli"},
 }

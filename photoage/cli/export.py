@@ -3,53 +3,66 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
 from photoage.cli.context import Context, global_options
+from photoage.cli.files import replacing, replacing_binary, replacing_path
 from photoage.cli.options import face_filter
 from photoage.cli.output import face_writer, stdout_text
-from photoage.errors import PhotoageError, UsageError
+from photoage.errors import UsageError
 
 if TYPE_CHECKING:
-    from photoage.query import FaceFilter
+    from photoage.query import FaceFilter, FaceRow
 
-FORMATS = ("csv", "json", "jsonl")
+SUFFIXES = {
+    "csv": "csv",
+    "json": "json",
+    "jsonl": "jsonl",
+    "parquet": "parquet",
+    "sqlite": "sqlite",
+    "db": "sqlite",
+}
+FORMATS = ("csv", "json", "jsonl", "parquet", "sqlite")
 
 
 @click.command()
-@click.option("-o", "--output", required=True, metavar="FILE", help="File to write; - for stdout.")
+@click.option(
+    "-o", "--output", type=click.Path(), required=True, metavar="FILE", help="File to write; - for stdout."
+)
 @click.option(
     "--format",
-    "file_format",
     type=click.Choice(FORMATS),
     help="Format of the file. [default: from its extension; csv on stdout]",
 )
 @face_filter
 @global_options
-def export(context: Context, output: str, file_format: str | None, faces: FaceFilter) -> None:
-    """Write the matching faces, all by default, to a .csv, .json or .jsonl file.
+def export(context: Context, output: str, format: str | None, faces: FaceFilter) -> None:  # noqa: A002
+    """Write the matching faces, all by default, to a .csv, .json, .jsonl, .parquet or .sqlite file.
 
-    The file appears only when it is complete; a failed export leaves the old one as it was.
+    The file appears only when it is complete; a failed export leaves the old one as it was. Parquet
+    needs pyarrow: pip install 'photoage[parquet]'. An SQLite file has one table, faces.
 
     \b
     Example:
       photoage export -o faces.csv
       photoage export --min-age 60 -o - --format jsonl | wc -l
+      photoage export --year 2012-2015 -o faces.parquet
     """
-    chosen = file_format or _format_of(output)
+    chosen = format or _format_of(output)
+    if chosen == "sqlite" and output == "-":
+        raise UsageError("an SQLite file cannot be written to stdout; name one with -o")
+    if output != "-":
+        _refuse_database(output)
     from photoage.query import iter_faces
 
-    write, errors = face_writer(chosen)
     with context.reading() as engine:
-        opened = stdout_text(errors) if output == "-" else replacing(Path(output), errors)
-        with opened as out:
-            write(iter_faces(engine, faces), out)
+        _write(iter_faces(engine, faces), output, chosen)
     if output != "-":
         context.say(f"wrote {output}")
 
@@ -58,39 +71,43 @@ def _format_of(output: str) -> str:
     if output == "-":
         return "csv"
     suffix = Path(output).suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"{output}: the extension is none of .csv, .json and .jsonl; give one or use --format"
-        )
-    return suffix
+    if suffix not in SUFFIXES:
+        known = ", ".join(f".{known}" for known in SUFFIXES)
+        raise UsageError(f"{output}: the extension is none of {known}; give one or use --format")
+    return SUFFIXES[suffix]
 
 
-@contextmanager
-def replacing(target: Path, errors: str) -> Iterator[TextIO]:
-    """A UTF-8 text file that takes the place of `target` once it is complete and on disk.
+def _refuse_database(output: str) -> None:
+    """A slip of the hand must not cost a photoage database: the one in use, or a backup."""
+    import sqlite3
 
-    Raises `PhotoageError` when it cannot be written; `target` is then as it was before.
-    """
-    final = Path(os.path.realpath(target))  # a link stays a link
-    partial = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
-        if final.is_dir():
-            raise IsADirectoryError(None, "is a folder")
-        if final.exists() and not final.is_file():
-            partial = final  # a pipe or device can only be written to
-        with open(partial, "w", encoding="utf-8", errors=errors, newline="") as file:
-            yield file
-            file.flush()
-            if partial != final:
-                os.fsync(file.fileno())
-        if partial != final:
-            if final.exists():
-                shutil.copymode(final, partial)
-            partial.replace(final)
-    except BaseException as error:
-        if partial != final:
-            with suppress(OSError):
-                partial.unlink()
-        if isinstance(error, OSError):
-            raise PhotoageError(f"{target}: cannot be written ({error.strerror})") from error
-        raise
+    path = os.path.realpath(output)
+    if not os.path.isfile(path):
+        return
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"{Path(path).as_uri()}?immutable=1", uri=True)) as db,
+    ):
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'faces_view'").fetchone():
+            raise UsageError(f"{output}: is a photoage database; name another file")
+    if leftover := next((path + end for end in ("-wal", "-journal") if os.path.exists(path + end)), None):
+        raise UsageError(f"{output}: is an SQLite file in use, as {leftover} shows")
+
+
+def _write(faces: Iterable[FaceRow], output: str, chosen: str) -> None:
+    from photoage.tabular import write_parquet, write_sqlite
+
+    if chosen == "sqlite":
+        with replacing_path(Path(output)) as path:
+            write_sqlite(faces, path)
+    elif chosen == "parquet":
+        if output == "-":
+            sys.stdout.flush()
+            write_parquet(faces, sys.stdout.buffer)
+            return
+        with replacing_binary(Path(output)) as file:
+            write_parquet(faces, file)
+    else:
+        write, errors = face_writer(chosen)
+        with stdout_text(errors) if output == "-" else replacing(Path(output), errors) as out:
+            write(faces, out)
