@@ -1,25 +1,22 @@
 """The database: opening, schema check and upgrade, integrity check, backup.
 
-SQLite is the default. What only SQLite needs is in sqlite.py; everything else, here and in tables.py,
-store.py and query.py, is SQLAlchemy that PostgreSQL runs as well.
+SQLite is the default, PostgreSQL the other choice. Where they differ is in dialect.py, sqlite.py and
+postgres.py; everything else, here and in tables.py, store.py and query.py, is SQLAlchemy that both run.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
 from sqlalchemy import (
     URL,
     Connection,
     Engine,
     and_,
-    create_engine,
     exists,
     func,
     inspect,
@@ -27,11 +24,12 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from photoage import sqlite
+from photoage.dialect import backend, cause
 from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
 from photoage.filesystem import filesystem_type, is_network
+from photoage.sqlite import default_database
 from photoage.tables import (
     RUN_COUNTS,
     Base,
@@ -57,6 +55,7 @@ __all__ = [
     "Photo",
     "ScanRun",
     "decode_path",
+    "default_database",
     "encode_path",
 ]
 
@@ -64,18 +63,14 @@ __all__ = [
 REVISIONS = ("0001",)
 
 
-def default_database() -> Path:
-    """The database used when none is named: in the platform's folder for user data."""
-    return platformdirs.user_data_path("photoage", appauthor=False) / "photoage.db"
-
-
 def database_url(spec: str | os.PathLike[str] | None) -> URL:
     """The URL of a database given as a path, as a URL, or (None) by default."""
     if isinstance(spec, str) and "://" in spec:
         try:
             url = make_url(spec)
-        except ArgumentError as error:
-            raise DatabaseError(f"{spec}: not a database URL") from error
+        except (ArgumentError, ValueError):
+            # Neither it nor its parts are shown: a password may be anywhere in it.
+            raise DatabaseError("what was given for the database is not a URL") from None
         if url.get_backend_name() != "sqlite":
             return url
         if not url.database or url.database == ":memory:":
@@ -92,7 +87,18 @@ def database_file(url: URL) -> Path | None:
 
 def database_name(url: URL) -> str:
     """How messages call a database: its file, or its URL without the password."""
-    return str(database_file(url) or url.render_as_string(hide_password=True))
+    return backend(url).name(url)
+
+
+def make_engine(
+    spec: str | os.PathLike[str] | None, *, create: bool = False, read_only: bool = False
+) -> Engine:
+    """An engine for a database that is there (or may be made if `create`), whatever it holds.
+
+    Raises `DatabaseError`.
+    """
+    url = database_url(spec)
+    return backend(url).make_engine(url, create=create, read_only=read_only)
 
 
 def open_database(
@@ -108,26 +114,29 @@ def open_database(
     `any_schema` skips the check, for commands that describe, copy or upgrade a database.
     Raises `SchemaError`, `DatabaseLockedError` or `DatabaseError`.
     """
-    url = database_url(spec)
-    file = database_file(url)
-    if file is not None:
-        check_file(file, create=create, read_only=read_only)
-    engine = _engine(url, create=create, read_only=read_only)
+    engine = make_engine(spec, create=create, read_only=read_only)
     try:
-        revision = current_revision(engine)
-        if any_schema and not create:
-            return engine
-        _require_schema(database_name(url), revision, upgradable=create)
-        if file is not None and not read_only:
-            # Only now is it certain that the file is photoage's to change.
-            with database_errors(database_name(url)), engine.connect() as connection:
-                sqlite.use_log(connection)
-        if revision != head_revision():
-            upgrade(engine)
+        if create or not any_schema:
+            check_schema(engine, upgradable=create, read_only=read_only)
+        else:
+            current_revision(engine)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def check_schema(engine: Engine, *, upgradable: bool, read_only: bool = False) -> None:
+    """Make sure that a database has this version's schema; bring it there if `upgradable`."""
+    name = database_name(engine.url)
+    revision = current_revision(engine)
+    _require_schema(name, revision, upgradable=upgradable)
+    if not read_only:
+        # Only now is it certain that the database is photoage's to change.
+        with database_errors(name), engine.connect() as connection:
+            backend(engine.url).prepare_writing(connection)
+    if revision != head_revision():
+        upgrade(engine)
 
 
 def _require_schema(name: str, revision: str | None, *, upgradable: bool) -> None:
@@ -145,50 +154,6 @@ def _require_schema(name: str, revision: str | None, *, upgradable: bool) -> Non
         )
 
 
-def check_file(file: Path, *, create: bool, read_only: bool) -> None:
-    """Refuse, with the cause, what cannot be a database file. Makes the default database's folder."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        if not create:
-            raise DatabaseError(f"no database at {file}; run `photoage scan` first") from None
-        if file == default_database():
-            _make_folder(file.parent)
-        if not file.parent.is_dir():
-            raise DatabaseError(f"{file}: there is no such folder") from None
-        if not os.access(file.parent, os.W_OK):
-            raise DatabaseError(f"{file}: cannot be created: its folder is read-only") from None
-        return
-    except OSError as error:
-        raise DatabaseError(f"{file}: {error.strerror}") from error
-    if stat.S_ISDIR(found.st_mode):
-        raise DatabaseError(f"{file}: is a folder, not a database file")
-    if not stat.S_ISREG(found.st_mode):
-        raise DatabaseError(f"{file}: is not a regular file")
-    if not os.access(file, os.R_OK):
-        raise DatabaseError(f"{file}: no permission to read it")
-    if not read_only and not os.access(file, os.W_OK):
-        raise DatabaseError(f"{file}: is read-only")
-    if not read_only and not os.access(file.parent, os.W_OK):
-        raise DatabaseError(f"{file}: cannot be written: its folder is read-only")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseError(f"{folder}: cannot be created: {error.strerror}") from error
-
-
-def _engine(url: URL, *, create: bool, read_only: bool) -> Engine:
-    try:
-        if database_file(url) is not None:
-            return sqlite.sqlite_engine(url, "ro" if read_only else "rwc" if create else "rw")
-        return create_engine(url, execution_options={"postgresql_readonly": read_only})
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise DatabaseError(f"{database_name(url)}: not supported here: {error}") from error
-
-
 @contextmanager
 def database_errors(name: str) -> Iterator[None]:
     """Turn every error of the database driver into a `DatabaseError` with a one-line cause."""
@@ -197,10 +162,8 @@ def database_errors(name: str) -> Iterator[None]:
     except ValueError as error:  # not UTF-8, not a date, not JSON: nothing that photoage wrote
         raise DatabaseError(f"{name}: is damaged: {' '.join(str(error).split())}") from error
     except (DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(cause, "sqlite_errorcode", None)
-        kind, message = sqlite.CAUSES.get(code & 0xFF if code else None, (DatabaseError, None))
-        raise kind(f"{name}: {message or ' '.join(str(cause).split())}") from error
+        kind, message = cause(error)
+        raise kind(f"{name}: {message}") from error
 
 
 # --- schema -----------------------------------------------------------------------------------
@@ -237,8 +200,7 @@ def upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            sqlite.begin_schema_change(connection)
+        backend(engine.url).begin_schema_change(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
@@ -261,6 +223,12 @@ def table_counts(engine: Engine) -> dict[str, int]:
         return {t.name: connection.scalar(select(func.count()).select_from(t)) or 0 for t in tables}
 
 
+def database_size(engine: Engine) -> int:
+    """Bytes that the database takes on disk."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        return backend(engine.url).size(connection)
+
+
 def check_integrity(engine: Engine) -> list[str]:
     """What is wrong with a database, one line each; nothing when it is sound.
 
@@ -269,8 +237,7 @@ def check_integrity(engine: Engine) -> list[str]:
     problems: list[str] = []
     try:
         with database_errors(database_name(engine.url)), engine.connect() as connection:
-            if engine.dialect.name == "sqlite":
-                problems += sqlite.file_problems(connection)
+            problems += backend(engine.url).problems(connection)
             if not problems and current_revision(engine) == head_revision():
                 problems += _broken_rules(connection)
     except DatabaseLockedError:
@@ -298,9 +265,7 @@ def _broken_rules(connection: Connection) -> Iterator[str]:
 def update_statistics(connection: Connection) -> None:
     """Let the planner know how selective the indices are. Failing costs speed only, so it is silent."""
     try:
-        if connection.dialect.name == "sqlite":
-            sqlite.sample_statistics(connection)
-        connection.exec_driver_sql("ANALYZE")
+        backend(connection.engine.url).analyze(connection)
         connection.commit()
     except DBAPIError:
         connection.rollback()
@@ -320,19 +285,5 @@ def backup(engine: Engine, target: Path) -> None:
 
     Raises `DatabaseError`, also when `target` exists: a backup never replaces anything.
     """
-    source = database_file(engine.url)
-    if source is None:
-        raise DatabaseError(f"{database_name(engine.url)}: only SQLite databases are copied to a file")
-    try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except FileExistsError as error:
-        raise DatabaseError(f"{target}: exists already; a backup never replaces a file") from error
-    except OSError as error:
-        raise DatabaseError(f"{target}: cannot be created: {error.strerror}") from error
-    try:
-        with database_errors(f"{target}: backup of {source}"), engine.connect() as connection:
-            sqlite.copy_database(connection, target)
-    except BaseException:
-        for leftover in (target, target.with_name(f"{target.name}-journal")):
-            leftover.unlink(missing_ok=True)
-        raise
+    with database_errors(f"{target}: backup of {database_name(engine.url)}"):
+        backend(engine.url).backup(engine, target)

@@ -24,8 +24,8 @@ from photoage.db import (
     database_name,
     decode_path,
 )
+from photoage.dialect import backend, glob, unindexed
 from photoage.errors import UsageError
-from photoage.sqlite import glob, unindexed
 
 Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)
@@ -236,11 +236,12 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     """`query`, which has estimates, faces and photos among its tables, joined and restricted as wanted.
 
     Of the ranges, the narrowest finds the rows if it is narrow enough; else the whole table of
-    estimates is read. Nothing is left to the planner, which cannot know how many rows a range has:
+    estimates is read. SQLite's planner is left nothing, for it cannot know how many rows a range has:
     tables are joined outward from where the rows are found, and other conditions use no index.
+    PostgreSQL's knows, and gets all conditions as they are.
     """
     ranges = _ranges(wanted)
-    best = _narrowest(connection, ranges)
+    best = None if backend(connection.engine.url).TRUST_PLANNER else _narrowest(connection, ranges)
     if best is not None:
         ranges.remove(best)
         # Collected first, rows are then read in the order of the table, not of the index.

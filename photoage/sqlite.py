@@ -1,24 +1,25 @@
-"""What only SQLite needs, and the only place for SQL that only SQLite understands."""
+"""What only SQLite needs. `dialect.Backend` describes the functions that postgres.py has as well."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+import platformdirs
+from filelock import FileLock, Timeout
+from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy.dialects.sqlite import insert as insert
 
 from photoage.errors import DatabaseError, DatabaseLockedError
 
 BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction
+TRUST_PLANNER = False  # it cannot know how many rows a range has
 
-CAUSES: dict[int | None, tuple[type[DatabaseError], str]] = {
+_CAUSES: dict[int | None, tuple[type[DatabaseError], str]] = {
     sqlite3.SQLITE_BUSY: (DatabaseLockedError, "another process is writing to it"),
     sqlite3.SQLITE_LOCKED: (DatabaseLockedError, "another process is writing to it"),
     sqlite3.SQLITE_READONLY: (DatabaseError, "is read-only"),
@@ -30,9 +31,65 @@ CAUSES: dict[int | None, tuple[type[DatabaseError], str]] = {
 }
 
 
-def sqlite_engine(url: URL, mode: str) -> Engine:
-    """`mode` as in SQLite's URIs: ro, rw or rwc."""
+# --- the file -----------------------------------------------------------------------------------
+
+
+def default_database() -> Path:
+    """The database used when none is named: in the platform's folder for user data."""
+    return platformdirs.user_data_path("photoage", appauthor=False) / "photoage.db"
+
+
+def name(url: URL) -> str:
+    return str(url.database)
+
+
+def size(connection: Connection) -> int:
+    return os.stat(str(connection.engine.url.database)).st_size
+
+
+def _check_file(file: Path, *, create: bool, read_only: bool) -> None:
+    """Refuse, with the cause, what cannot be a database file. Makes the default database's folder."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        if not create:
+            raise DatabaseError(f"no database at {file}; run `photoage scan` first") from None
+        if file == default_database():
+            _make_folder(file.parent)
+        if not file.parent.is_dir():
+            raise DatabaseError(f"{file}: there is no such folder") from None
+        if not os.access(file.parent, os.W_OK):
+            raise DatabaseError(f"{file}: cannot be created: its folder is read-only") from None
+        return
+    except OSError as error:
+        raise DatabaseError(f"{file}: {error.strerror}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise DatabaseError(f"{file}: is a folder, not a database file")
+    if not stat.S_ISREG(found.st_mode):
+        raise DatabaseError(f"{file}: is not a regular file")
+    if not os.access(file, os.R_OK):
+        raise DatabaseError(f"{file}: no permission to read it")
+    if not read_only and not os.access(file, os.W_OK):
+        raise DatabaseError(f"{file}: is read-only")
+    if not read_only and not os.access(file.parent, os.W_OK):
+        raise DatabaseError(f"{file}: cannot be written: its folder is read-only")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"{folder}: cannot be created: {error.strerror}") from error
+
+
+# --- connections --------------------------------------------------------------------------------
+
+
+def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
+    """An engine for a file that is there, or may be made if `create`. Raises `DatabaseError`."""
     file = Path(str(url.database))
+    _check_file(file, create=create, read_only=read_only)
+    mode = "ro" if read_only else "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
         # Python then begins a transaction, with the write lock, at the first change and not before:
@@ -74,38 +131,27 @@ def _readable(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
     return connection
 
 
-def sample_statistics(connection: Connection) -> None:
-    """Make ANALYZE look at a sample only, which takes no time."""
-    connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
+    """The error to raise for an error of the driver, and its message."""
+    code = getattr(error, "sqlite_errorcode", None)
+    kind, message = _CAUSES.get(code & 0xFF if code else None, (DatabaseError, None))
+    return kind, message or " ".join(str(error).split())
 
 
-def glob(text: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-    """Whether a text matches a pattern with * (any characters), ? (any one) and [sets]."""
-    return text.op("GLOB", is_comparison=True)(pattern)
+def take_scan_lock(engine: Engine) -> Callable[[], None]:
+    """Keep other scans out until the function returned is called, or the process ends."""
+    database = os.path.realpath(str(engine.url.database))
+    lock = FileLock(f"{database}.scan.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DatabaseLockedError(f"another scan is writing to {database}") from error
+    except (OSError, NotImplementedError) as error:
+        raise DatabaseError(f"{lock.lock_file}: cannot be locked: {error}") from error
+    return lock.release
 
 
-class _Unindexed(FunctionElement[Any]):
-    inherit_cache = True
-
-
-def unindexed(column: Any) -> ColumnElement[Any]:
-    """The column, in a condition for which the planner is not to choose an index."""
-    element = _Unindexed(column)
-    element.type = column.type
-    return element
-
-
-@compiles(_Unindexed)
-def _as_it_is(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(element.clauses, **options)
-
-
-@compiles(_Unindexed, "sqlite")
-def _with_plus(element: _Unindexed, compiler: SQLCompiler, **options: Any) -> str:
-    return f"+{compiler.process(element.clauses, **options)}"
-
-
-def use_log(connection: Connection) -> None:
+def prepare_writing(connection: Connection) -> None:
     """Write ahead to a log from now on: readers then see a whole database while a scan writes."""
     connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
@@ -115,7 +161,15 @@ def begin_schema_change(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def file_problems(connection: Connection) -> Iterator[str]:
+def analyze(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA analysis_limit = 1000")  # a sample only, which takes no time
+    connection.exec_driver_sql("ANALYZE")
+
+
+# --- care ---------------------------------------------------------------------------------------
+
+
+def problems(connection: Connection) -> Iterator[str]:
     for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(100)"):
         if line != "ok":
             yield " ".join(line.split())
@@ -123,10 +177,22 @@ def file_problems(connection: Connection) -> Iterator[str]:
         yield f"{table} row {row} refers to a {parent} that is not there"
 
 
-def copy_database(connection: Connection, target: Path) -> None:
-    """Copy the database, as it is now, into the empty file `target`. Raises `sqlite3.Error`."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    with closing(sqlite3.connect(target)) as copy:
-        driver.backup(copy)  # in one step: in several, it would begin anew at every change
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, readable on any medium
+def backup(engine: Engine, target: Path) -> None:
+    """Copy the database, as it is now, to the new file `target`. Raises `sqlite3.Error`, too."""
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError as error:
+        raise DatabaseError(f"{target}: exists already; a backup never replaces a file") from error
+    except OSError as error:
+        raise DatabaseError(f"{target}: cannot be created: {error.strerror}") from error
+    try:
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            with closing(sqlite3.connect(target)) as copy:
+                driver.backup(copy)  # in one step: in several, it would begin anew at every change
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, readable on any medium
+    except BaseException:
+        for leftover in (target, target.with_name(f"{target.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        raise

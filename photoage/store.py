@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from sqlalchemy import Engine, and_, case, delete, insert, literal, select, update
 from sqlalchemy.orm import aliased
 
@@ -21,14 +20,16 @@ from photoage.db import (
     Face,
     Photo,
     ScanRun,
-    check_file,
-    database_file,
-    database_url,
+    check_schema,
+    database_errors,
+    database_name,
     encode_path,
+    make_engine,
     open_database,
     update_statistics,
 )
-from photoage.errors import DatabaseError, DatabaseLockedError
+from photoage.dialect import backend, upsert
+from photoage.errors import DatabaseError
 from photoage.known import KnownPhoto, KnownPhotos, all_or_nothing, chunks
 from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile
 
@@ -60,7 +61,10 @@ class RunCounts:
 
 
 class Store(KnownPhotos):
-    """The one writing connection of a scan. Open it with `Store.open`; use it as a context manager.
+    """A writing connection. Use it as a context manager.
+
+    `Store.open` gives the one of a scan; with `Store.join` others write for the same scan run. Several
+    may store the same photo at the same time: the last one's faces stay, and nothing is doubled.
 
     Changes are kept by `commit`; leaving the context without it drops them. Every method raises
     `DatabaseError` (`DatabaseLockedError`) when the database cannot be read or written, after
@@ -69,9 +73,9 @@ class Store(KnownPhotos):
 
     run_id: int
 
-    def __init__(self, engine: Engine, lock: FileLock | None) -> None:
+    def __init__(self, engine: Engine, release: Callable[[], None] | None = None) -> None:
         super().__init__(engine)
-        self._lock = lock
+        self._release = release
 
     @classmethod
     def open(cls, spec: str | os.PathLike[str] | None) -> Store:
@@ -79,24 +83,47 @@ class Store(KnownPhotos):
 
         Raises `DatabaseLockedError` at once when another scan holds the lock.
         """
-        lock = None
-        if (file := database_file(database_url(spec))) is not None:
-            check_file(file, create=True, read_only=False)
-            lock = _take_lock(os.path.realpath(file))
+        engine = make_engine(spec, create=True)
+        release = None
         try:
-            return cls(open_database(spec, create=True), lock)
+            with database_errors(database_name(engine.url)):
+                release = backend(engine.url).take_scan_lock(engine)
+            check_schema(engine, upgradable=True)
+            return cls(engine, release)
         except BaseException:
-            if lock is not None:
-                lock.release()
+            engine.dispose()
+            if release is not None:
+                release()
             raise
+
+    @classmethod
+    def join(cls, spec: str | os.PathLike[str] | None, run_id: int) -> Store:
+        """One more writer for a scan run that another process has begun and will finish."""
+        store = cls(open_database(spec))
+        try:
+            store._continue(run_id)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @all_or_nothing
+    def _continue(self, run_id: int) -> None:
+        columns = _columns(ScanRun, "detector_id", "checkpoint_id", "options")
+        run = self._connection.execute(select(*columns).where(ScanRun.id == run_id)).one_or_none()
+        if run is None:
+            raise DatabaseError(f"{self.name}: has no scan run {run_id}")
+        self.run_id, (self.detector_id, self.checkpoint_id, options) = run_id, run
+        self._detect_key = _detect_key(options)
+        self._connection.commit()
 
     def close(self) -> None:
         """Drop what is not committed and let the next scan in."""
         try:
             super().close()
         finally:
-            if self._lock is not None:
-                self._lock.release()
+            if self._release is not None:
+                self._release()
 
     @all_or_nothing
     def commit(self) -> None:
@@ -121,14 +148,9 @@ class Store(KnownPhotos):
         execute = self._connection.execute
         execute(update(ScanRun).where(ScanRun.status == "running").values(status="interrupted"))
         self.find_models(detector[1], checkpoint[1])
-        self.detector_id = self.detector_id or self._insert_id(
-            DetectorRow, name=detector[0], sha256=detector[1]
-        )
-        self.checkpoint_id = self.checkpoint_id or self._insert_id(
-            CheckpointRow, name=checkpoint[0], sha256=checkpoint[1]
-        )
-        self.run_id = self._insert_id(
-            ScanRun,
+        self.detector_id = self.detector_id or self._insert_model(DetectorRow, *detector)
+        self.checkpoint_id = self.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
+        run = insert(ScanRun).returning(ScanRun.id).values(
             started_at=datetime.now(UTC),
             status="running",
             roots=[encode_path(root) for root in roots],
@@ -137,8 +159,8 @@ class Store(KnownPhotos):
             checkpoint_id=self.checkpoint_id,
             version=__version__,
         )
-        # Recorded with every photo: other options find other faces.
-        self._detect_key = DetectOptions(**options.get("detect", {})).key
+        self.run_id = execute(run).scalar_one()
+        self._detect_key = _detect_key(options)
         self._connection.commit()
         return self.run_id
 
@@ -160,22 +182,28 @@ class Store(KnownPhotos):
 
         `estimates` are by the run's checkpoint, one per detection, in their order.
         """
-        photo_id = self._put(
-            file,
-            content_hash=faces.content_hash,
-            width=faces.width,
-            height=faces.height,
-            taken_at=faces.taken_at,
-            detector_id=self.detector_id,
-            detect_key=self._detect_key,
-            **_DONE,
-        )
-        self._connection.execute(delete(Face).where(Face.photo_id == photo_id))
-        if faces.detections:
-            rows = [_face_row(photo_id, index, face) for index, face in enumerate(faces.detections)]
-            self._connection.execute(insert(Face), rows)
-        self._add_estimates(photo_id, estimates)
+        (photo_id,) = self.save_many([(file, faces, estimates)])
         return photo_id
+
+    @all_or_nothing
+    def save_many(self, photos: Iterable[tuple[PhotoFile, PhotoFaces, Sequence[Estimate]]]) -> list[int]:
+        """`save_faces` of many photos, with few statements; their ids, in the order of their paths."""
+        # All writers in the same order: one may have to wait for another, but no two for each other.
+        photos = sorted({photo[0].path: photo for photo in photos}.values(), key=lambda photo: photo[0].path)
+        ids = self._put([self._photo_row(file, **self._content(faces), **_DONE) for file, faces, _ in photos])
+        self._drop_faces(ids)
+        rows = [
+            _face_row(photo_id, index, face)
+            for photo_id, (_, faces, _) in zip(ids, photos, strict=True)
+            for index, face in enumerate(faces.detections)
+        ]
+        found = {(photo_id, index): face_id for face_id, photo_id, index in self._upsert(Face, rows)}
+        self._put_estimates(
+            (found[photo_id, index], estimate)
+            for photo_id, (_, faces, estimates) in zip(ids, photos, strict=True)
+            for index, (_, estimate) in enumerate(zip(faces.detections, estimates, strict=True))
+        )
+        return ids
 
     @all_or_nothing
     def save_unreadable(self, file: PhotoFile, kind: str, message: str) -> int:
@@ -186,13 +214,12 @@ class Store(KnownPhotos):
         same = and_(Photo.path == file.path, Photo.size == file.size, Photo.mtime_ns == file.mtime_ns)
         known = self._connection.scalar(select(Photo.id).where(same))
         stale = {} if known else dict.fromkeys(_CONTENT)
-        line = " ".join(message.encode("utf-8", "backslashreplace").decode().split())
-        photo_id = self._put(
-            file, status="unreadable", error_kind=kind, error_message=line[:MAX_MESSAGE], **stale
-        )
+        line = " ".join(message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
+        error = {"status": "unreadable", "error_kind": kind, "error_message": line[:MAX_MESSAGE]}
+        ids = self._put([self._photo_row(file, **error, **stale)])
         if not known:
-            self._connection.execute(delete(Face).where(Face.photo_id == photo_id))
-        return photo_id
+            self._drop_faces(ids)
+        return ids[0]
 
     @all_or_nothing
     def touch(self, photo_id: int, file: PhotoFile) -> None:
@@ -213,10 +240,10 @@ class Store(KnownPhotos):
         """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
         execute = self._connection.execute
         source = execute(select(*_columns(Photo, *_CONTENT)).where(Photo.id == source_photo_id)).one()
-        photo_id = self._put(file, **source._asdict(), **_DONE)
+        (photo_id,) = self._put([self._photo_row(file, **source._asdict(), **_DONE)])
         if photo_id == source_photo_id:
             return photo_id
-        execute(delete(Face).where(Face.photo_id == photo_id))
+        self._drop_faces([photo_id])
         names = [key for key in _names(Face) if key not in ("id", "photo_id")]
         faces = select(literal(photo_id), *_columns(Face, *names)).where(Face.photo_id == source_photo_id)
         execute(insert(Face).from_select(["photo_id", *names], faces))
@@ -236,12 +263,13 @@ class Store(KnownPhotos):
     @all_or_nothing
     def add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
         """Add the run's checkpoint's estimates, one per stored face, and make them current."""
-        faces = select(Face.id).where(Face.photo_id == photo_id)
-        mine = EstimateRow.checkpoint_id == self.checkpoint_id
-        of_photo = EstimateRow.face_id.in_(faces)
-        self._connection.execute(delete(EstimateRow).where(of_photo, mine))
-        self._connection.execute(update(EstimateRow).where(of_photo).values(current=False))
-        self._add_estimates(photo_id, estimates)
+        execute = self._connection.execute
+        # Another writer of the same photo waits here, or this one for it.
+        execute(select(Photo.id).where(Photo.id == photo_id).with_for_update())
+        face_ids = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
+        of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
+        execute(update(EstimateRow).where(of_photo).values(current=False))
+        self._put_estimates(zip(face_ids.scalars(), estimates, strict=True))
 
     @all_or_nothing
     def mark_missing(self, ids: Iterable[int]) -> None:
@@ -262,24 +290,33 @@ class Store(KnownPhotos):
         for chunk in chunks(list(ids)):
             self._connection.execute(delete(Photo).where(Photo.id.in_(chunk)))
 
-    def _put(self, file: PhotoFile, **columns: Any) -> int:
-        """Insert or update the photo at the file's path; its id."""
-        columns |= {
+    def _content(self, faces: PhotoFaces) -> dict[str, Any]:
+        own = {"detector_id": self.detector_id, "detect_key": self._detect_key}
+        return {name: own[name] if name in own else getattr(faces, name) for name in _CONTENT}
+
+    def _photo_row(self, file: PhotoFile, **columns: Any) -> dict[str, Any]:
+        return columns | {
+            "path": file.path,
             "size": file.size,
             "mtime_ns": file.mtime_ns,
             "scan_run_id": self.run_id,
             "scanned_at": datetime.now(UTC),
         }
-        photo_id = self._connection.scalar(select(Photo.id).where(Photo.path == file.path))
-        if photo_id is None:
-            return self._insert_id(Photo, path=file.path, **columns)
-        self._connection.execute(update(Photo).where(Photo.id == photo_id).values(**columns))
-        return photo_id
 
-    def _add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
-        of_photo = select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index)
-        face_ids = self._connection.scalars(of_photo).all()
-        assert len(face_ids) == len(estimates), "one estimate per face"
+    def _put(self, rows: list[dict[str, Any]]) -> list[int]:
+        """Insert photos, or replace those columns of the photos at their paths; the ids.
+
+        From here to the end of the transaction, no other writer changes these photos.
+        """
+        ids = {path: photo_id for photo_id, path in self._upsert(Photo, rows)}
+        return [ids[row["path"]] for row in rows]
+
+    def _drop_faces(self, photo_ids: Sequence[int]) -> None:
+        for chunk in chunks(photo_ids):
+            self._connection.execute(delete(Face).where(Face.photo_id.in_(chunk)))
+
+    def _put_estimates(self, estimates: Iterable[tuple[int, Estimate]]) -> None:
+        """Store the run's checkpoint's estimates of faces, given by id, as the current ones."""
         rows = [
             {
                 "face_id": face_id,
@@ -289,17 +326,29 @@ class Store(KnownPhotos):
                 "age_high": _rounded(estimate.age_high),
                 "current": True,
             }
-            for face_id, estimate in zip(face_ids, estimates, strict=True)
+            for face_id, estimate in estimates
         ]
-        if rows:
-            self._connection.execute(insert(EstimateRow), rows)
+        self._upsert(EstimateRow, rows)
 
-    def _insert_id(self, table: type[Base], **row: Any) -> int:
-        inserted = self._connection.execute(insert(table).values(**row)).inserted_primary_key
-        assert inserted is not None
-        return int(inserted[0])
+    def _insert_model(self, table: type[DetectorRow | CheckpointRow], name: str, sha256: str) -> int:
+        return int(self._upsert(table, [{"name": name, "sha256": sha256}])[0][0])
+
+    def _upsert(self, table: type[Base], rows: list[dict[str, Any]]) -> Sequence[Any]:
+        """Insert rows, or replace those with the same keys; the id and the keys of each, in any order."""
+        if not rows:
+            return []
+        statement = upsert(self._engine.dialect.name, table, _KEYS[table], tuple(rows[0]))
+        return self._connection.execute(statement, rows).all()
 
 
+# What tells the rows of a table apart, however often a photo is stored.
+_KEYS: dict[type[Base], tuple[str, ...]] = {
+    DetectorRow: ("sha256",),
+    CheckpointRow: ("sha256",),
+    Photo: ("path",),
+    Face: ("photo_id", "face_index"),
+    EstimateRow: ("face_id", "checkpoint_id"),
+}
 # What reading a photo's content gave, apart from its faces.
 _CONTENT = ("content_hash", "width", "height", "taken_at", "detector_id", "detect_key")
 _DONE = {"status": "done", "error_kind": None, "error_message": None}
@@ -327,17 +376,14 @@ def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float) -> float:
-    """Three decimals, as every output shows it: what is compared is what is seen."""
-    return round(float(value), 3)
+def _detect_key(options: dict[str, Any]) -> str:
+    """Recorded with every photo: other options find other faces."""
+    return DetectOptions(**options.get("detect", {})).key
 
 
-def _take_lock(database: str) -> FileLock:
-    lock = FileLock(f"{database}.scan.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise DatabaseLockedError(f"another scan is writing to {database}") from error
-    except (OSError, NotImplementedError) as error:
-        raise DatabaseError(f"{lock.lock_file}: cannot be locked: {error}") from error
-    return lock
+def _rounded(value: float) -> float | None:
+    """Three decimals, as every output shows it: what is compared is what is seen.
+
+    None, which the tables refuse, for what is not a number.
+    """
+    return None if value != value else round(float(value), 3)

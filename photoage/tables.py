@@ -55,15 +55,15 @@ def decode_path(stored: str) -> str:
     return os.fsdecode(b"".join([*pieces, stored[end:].encode()]))
 
 
+# Compared and sorted by code point, as SQLite does, whatever language a PostgreSQL database speaks.
+PLAIN_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+
 class PathText(TypeDecorator[str]):
     """A path (or other text from the file system), kept losslessly and sorted by code point."""
 
-    impl = Text
+    impl = PLAIN_TEXT
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        collation = "C" if dialect.name == "postgresql" else None
-        return dialect.type_descriptor(Text(collation=collation))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else encode_path(value)
@@ -87,7 +87,7 @@ class Nanoseconds(TypeDecorator[int]):
 class UtcTime(TypeDecorator[datetime]):
     """A moment, stored as ISO 8601 text in UTC: 2026-01-31T12:00:00Z."""
 
-    impl = Text
+    impl = PLAIN_TEXT
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
@@ -100,7 +100,7 @@ class UtcTime(TypeDecorator[datetime]):
 class LocalTime(TypeDecorator[datetime]):
     """A camera's clock, stored as ISO 8601 text without a zone: 2026-01-31T12:00:00."""
 
-    impl = Text
+    impl = PLAIN_TEXT
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:

@@ -41,12 +41,12 @@ WHERE {current}
 def upgrade() -> None:
     # A partial index serves only queries that repeat its condition in the same words.
     current = "estimate.current = 1" if op.get_bind().dialect.name == "sqlite" else "estimate.current"
-    path_text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    plain_text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     for table in ("detector", "checkpoint"):
         op.create_table(
             table,
             sa.Column("id", sa.Integer, nullable=False),
-            sa.Column("name", path_text, nullable=False),
+            sa.Column("name", plain_text, nullable=False),
             sa.Column("sha256", sa.Text, nullable=False),
             sa.PrimaryKeyConstraint("id", name=f"pk_{table}"),
             sa.UniqueConstraint("sha256", name=f"uq_{table}_sha256"),
@@ -54,8 +54,8 @@ def upgrade() -> None:
     op.create_table(
         "scan_run",
         sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("started_at", sa.Text, nullable=False),
-        sa.Column("finished_at", sa.Text),
+        sa.Column("started_at", plain_text, nullable=False),
+        sa.Column("finished_at", plain_text),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("roots", sa.JSON, nullable=False),
         sa.Column("options", sa.JSON, nullable=False),
@@ -73,20 +73,20 @@ def upgrade() -> None:
     op.create_table(
         "photo",
         sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("path", path_text, nullable=False),
+        sa.Column("path", plain_text, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("mtime_ns", sa.BigInteger, nullable=False),
         sa.Column("content_hash", sa.Text),
         sa.Column("width", sa.Integer),
         sa.Column("height", sa.Integer),
-        sa.Column("taken_at", sa.Text),
+        sa.Column("taken_at", plain_text),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("error_kind", sa.Text),
         sa.Column("error_message", sa.Text),
         sa.Column("detector_id", sa.Integer),
         sa.Column("detect_key", sa.Text),
         sa.Column("scan_run_id", sa.Integer, nullable=False),
-        sa.Column("scanned_at", sa.Text, nullable=False),
+        sa.Column("scanned_at", plain_text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_photo"),
         sa.UniqueConstraint("path", name="uq_photo_path"),
         sa.ForeignKeyConstraint(["detector_id"], ["detector.id"], name="fk_photo_detector_id"),

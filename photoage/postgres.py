@@ -1,0 +1,148 @@
+"""What only PostgreSQL needs. `dialect.Backend` describes the functions that sqlite.py has as well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exists, func, select
+from sqlalchemy.dialects.postgresql import insert as insert
+from sqlalchemy.exc import DBAPIError
+
+from photoage.errors import DatabaseError, DatabaseLockedError
+from photoage.tables import Base
+
+DRIVERS = ("postgresql", "postgresql+psycopg", "postgres")
+TRUST_PLANNER = True  # it knows how ages, dates and paths are distributed
+CONNECT_TIMEOUT = 10  # seconds
+
+# Locks of the server that belong to a database and to nothing in it; any numbers do, if always the same.
+SCAN_LOCK = int.from_bytes(b"photoage")
+SCHEMA_LOCK = SCAN_LOCK + 1
+
+# Compiling a query takes longer than nearly all of ours run, and every row of an answer is read.
+SETTINGS = "-c jit=off -c cursor_tuple_fraction=1 -c work_mem=64MB"
+
+_CAUSES: dict[str | None, tuple[type[DatabaseError], str]] = {
+    "40P01": (DatabaseLockedError, "another process is writing to it"),
+    "40001": (DatabaseLockedError, "another process is writing to it"),
+    "55P03": (DatabaseLockedError, "another process is writing to it"),
+    "53100": (DatabaseError, "no space left on its server's disk"),
+}
+
+
+def name(url: URL) -> str:
+    """The URL without its passwords."""
+    shown = url.difference_update_query(["password", "sslpassword", "passfile"])
+    return shown.render_as_string(hide_password=True)
+
+
+def size(connection: Connection) -> int:
+    return connection.scalar(select(func.pg_database_size(func.current_database()))) or 0
+
+
+# --- connections --------------------------------------------------------------------------------
+
+
+def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
+    """An engine for a database of a server; nothing is connected yet, and no database ever made."""
+    if url.drivername not in DRIVERS:
+        raise DatabaseError(f"{name(url)}: only the driver psycopg is supported: postgresql+psycopg://")
+    if url.host and "@" in url.host:
+        # Half of the password would be taken for the host, and shown.
+        raise DatabaseError("the database URL has an @ in its password: write it as %40")
+    options = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+    wanted: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "keepalives_idle": 60,  # seconds; routers forget connections that are silent for long
+        "client_encoding": "utf8",
+        "fallback_application_name": "photoage",
+    }
+    arguments = {key: value for key, value in wanted.items() if key not in url.query}
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args={**arguments, "options": f"{SETTINGS} {options}"},
+            execution_options={"postgresql_readonly": read_only},
+        )
+    except ImportError as error:
+        raise DatabaseError(
+            f"{name(url)}: PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`): {error}"
+        ) from error
+    event.listen(engine, "connect", _require_unicode)
+    return engine
+
+
+def _require_unicode(connection: Any, _: object) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        database = connection.info.dbname
+        connection.close()
+        raise DatabaseError(f"the database {database} has the encoding {encoding}; photoage needs UTF8")
+
+
+def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
+    """The error to raise for an error of the driver, and its message."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return DatabaseError, "the connection to the server was lost; what was stored until then is kept"
+        error = error.orig or error
+    kind, message = _CAUSES.get(getattr(error, "sqlstate", None), (DatabaseError, None))
+    diagnosed = getattr(getattr(error, "diag", None), "message_primary", None)
+    return kind, message or (" ".join(diagnosed.split()) if diagnosed else _not_connected(str(error)))
+
+
+def _not_connected(text: str) -> str:
+    """The server's own reason, out of libpq's and psycopg's many words (of the last host tried)."""
+    lines = [line for line in text.splitlines() if not line.startswith("\t")]
+    reason = " ".join(lines[-1].rpartition("failed: ")[2].removeprefix("FATAL:").split()) if lines else text
+    return f"cannot connect: {reason}"
+
+
+def take_scan_lock(engine: Engine) -> Callable[[], None]:
+    """Keep other scans out until the function returned is called, or the process ends."""
+    # A connection of its own, outside any transaction: it outlives those of the scan.
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection.detach()
+    if not connection.scalar(select(func.pg_try_advisory_lock(SCAN_LOCK))):
+        connection.close()
+        raise DatabaseLockedError(f"another scan is writing to {name(engine.url)}")
+    return connection.close
+
+
+def prepare_writing(connection: Connection) -> None:
+    pass
+
+
+def begin_schema_change(connection: Connection) -> None:
+    """Wait for another process that changes the schema; what it did is then seen."""
+    connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+
+
+def analyze(connection: Connection) -> None:
+    connection.exec_driver_sql("ANALYZE photo, face, estimate")
+
+
+# --- care ---------------------------------------------------------------------------------------
+
+
+def problems(connection: Connection) -> Iterator[str]:
+    """Rows without their parents: possible where a dump was loaded with its triggers disabled."""
+    for table in Base.metadata.sorted_tables:
+        for key in table.foreign_keys:
+            parent: Table = key.column.table
+            absent = ~exists().where(key.column == key.parent)
+            orphans = select(table.c.id).where(key.parent.is_not(None), absent).order_by(table.c.id)
+            for row in connection.scalars(orphans.limit(100)):
+                yield f"{table.name} row {row} refers to a {parent.name} that is not there"
+
+
+def backup(engine: Engine, target: Path) -> None:
+    """Refused: PostgreSQL has its own program for this."""
+    url = engine.url.set(drivername="postgresql", password=None)
+    raise DatabaseError(
+        f"{name(engine.url)}: is copied with PostgreSQL's own program:"
+        f" pg_dump --format=custom --file={target} {name(url)}"
+    )
