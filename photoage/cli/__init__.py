@@ -20,6 +20,7 @@ COMMANDS = {  # in the order of a first use
     "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
     "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
     "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to a CSV or JSON file."),
+    "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
     "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),
