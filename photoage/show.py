@@ -97,8 +97,9 @@ def _scaled(face: FaceRow, scale: float) -> Box:
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, long_side: int) -> None:
     """A light line within a dark one: one of them is seen on any background."""
-    line = max(2 * SMOOTH, round(long_side / 450))
-    radius = min(box[2] - box[0], box[3] - box[1]) * 0.08
+    width = min(box[2] - box[0], box[3] - box[1])
+    line = max(2 * SMOOTH, round(min(long_side / 450, width / 30)))
+    radius = width * 0.08
     x1, y1, x2, y2 = box
     edge = line * 0.6
     around = (x1 - edge, y1 - edge, x2 + edge, y2 + edge)
@@ -110,7 +111,7 @@ class _Label:
     """The age and, smaller, the interval of one face, on a dark plate."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, face: FaceRow, box: Box, long_side: int) -> None:
-        size = min(max((box[2] - box[0]) * 0.2, long_side / 60), long_side / 36)
+        size = min(max((box[2] - box[0]) * 0.2, long_side / 75), long_side / 36)
         self.box = box
         self.age, self.interval = f"{face.age:.0f}", f"{face.age_low:.0f}-{face.age_high:.0f}"
         self.large = ImageFont.load_default(size * 1.15)
@@ -124,9 +125,8 @@ class _Label:
         """Draw it where it hides nothing, if there is such a place; the place."""
         places = [self._within(canvas, *place) for place in self._places()]
         plate = min(places, key=lambda place: sum(_shared(place, other) for other in [*others, self.box]))
-        x1, y1, _, y2 = plate
         draw.rounded_rectangle(plate, self.height * 0.25, fill=DARK)
-        baseline = y2 - self.height * 0.3
+        x1, baseline = plate[0], plate[3] - self.height * 0.3
         draw.text((x1 + self.gap, baseline), self.age, ACCENT, self.large, anchor="ls")
         after = x1 + self.gap * 2 + self.age_width
         draw.text((after, baseline), self.interval, LIGHT, self.small, anchor="ls")

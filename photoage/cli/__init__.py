@@ -19,7 +19,7 @@ from photoage.cli.lazy import LazyCommand, LazyGroup
 COMMANDS = {  # in the order of a first use
     "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
     "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
-    "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to a CSV or JSON file."),
+    "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to a file, sidecars or crops."),
     "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
@@ -29,6 +29,7 @@ COMMANDS = {  # in the order of a first use
     "evaluate": LazyCommand("photoage.cli.evaluate:evaluate", "Measure a checkpoint on labelled faces."),
     "db": LazyCommand("photoage.cli.db:db", "Upgrade, check, describe and back up the database."),
     "doctor": LazyCommand("photoage.cli.doctor:doctor", "Report what is installed and really used."),
+    "config": LazyCommand("photoage.cli.config:config", "Show the settings from file and environment."),
     "completion": LazyCommand("photoage.cli.completion:completion", "Print a script for shell completion."),
 }
 
@@ -38,7 +39,9 @@ COMMANDS = {  # in the order of a first use
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: photoage scan ~/Pictures && photoage query --min-age 60",
+    epilog="Options not given come from the environment (PHOTOAGE_QUIET, PHOTOAGE_SCAN_WORKERS), else from "
+    "the file that `photoage config path` names. "
+    "Example: photoage scan ~/Pictures && photoage query --min-age 60",
 )
 @click.version_option(__version__, prog_name="photoage", message="%(prog)s %(version)s")
 @global_options

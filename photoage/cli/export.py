@@ -1,4 +1,4 @@
-"""`photoage export`: the faces that match, in a file."""
+"""`photoage export`: the faces that match, in a file, in sidecars or as crops."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from photoage.cli.context import Context, global_options
+from photoage.cli.export_photos import PhotoDestination, photo_destinations
 from photoage.cli.files import replacing, replacing_binary, replacing_path
 from photoage.cli.options import face_filter
 from photoage.cli.output import face_writer, stdout_text
@@ -32,28 +33,54 @@ FORMATS = ("csv", "json", "jsonl", "parquet", "sqlite")
 
 
 @click.command()
-@click.option(
-    "-o", "--output", type=click.Path(), required=True, metavar="FILE", help="File to write; - for stdout."
-)
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="File to write; - for stdout.")
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
     help="Format of the file. [default: from its extension; csv on stdout]",
 )
+@photo_destinations
 @face_filter
 @global_options
-def export(context: Context, output: str, format: str | None, faces: FaceFilter) -> None:  # noqa: A002
-    """Write the matching faces, all by default, to a .csv, .json, .jsonl, .parquet or .sqlite file.
+def export(
+    context: Context,
+    output: str | None,
+    format: str | None,  # noqa: A002
+    destination: PhotoDestination | None,
+    faces: FaceFilter,
+) -> None:
+    """Write the matching faces, all by default: to a file (-o), to XMP sidecars, or as crops.
 
-    The file appears only when it is complete; a failed export leaves the old one as it was. Parquet
-    needs pyarrow: pip install 'photoage[parquet]'. An SQLite file has one table, faces.
+    A file is .csv, .json, .jsonl, .parquet or .sqlite. It appears only when it is complete; a failed
+    export leaves the old one as it was. Parquet needs pyarrow: pip install 'photoage[parquet]'. An
+    SQLite file has one table, faces.
+
+    --sidecar xmp writes IMG.JPG.xmp beside each photo, for programs such as digiKam and exiftool: the
+    matching faces as regions, with their ages. It needs lxml: pip install 'photoage[sidecar]'. A
+    sidecar that is there already keeps all that others wrote; only what photoage wrote earlier is
+    replaced. One that is damaged is left as it is.
+
+    --crops writes the aligned face crops as 034.2_IMG_1234_5f3a90c1_0.jpg, which sorts them by age.
+
+    Photos are never changed. One that was changed since its scan is left out of sidecars and crops
+    with a warning, as is one whose sidecar cannot be written; the exit code is then 1.
 
     \b
     Example:
       photoage export -o faces.csv
       photoage export --min-age 60 -o - --format jsonl | wc -l
       photoage export --year 2012-2015 -o faces.parquet
+      photoage export --sidecar xmp --min-score 0.6 --dry-run
+      photoage export --sidecar xmp --sidecar-dir ~/sidecars
+      photoage export --crops ~/elders --min-age 80 --crop-size 160
     """
+    if destination is not None:
+        if output is not None or format is not None:
+            raise UsageError("-o and --format are for one file: not with --sidecar or --crops")
+        destination.export(context, faces)
+        return
+    if output is None:
+        raise UsageError("say where to: -o FILE, --sidecar xmp or --crops FOLDER")
     chosen = format or _format_of(output)
     if chosen == "sqlite" and output == "-":
         raise UsageError("an SQLite file cannot be written to stdout; name one with -o")
