@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Engine
 
-from photoage.errors import DecodeError
+from photoage.errors import DecodeError, PhotoageError
 from photoage.query import FaceFilter, FaceRow, iter_faces
 from photoage.scanned_file import ScannedFile, scanned_files
 from photoage.sidecar_orientation import stored_orientation
@@ -55,8 +55,13 @@ def write_sidecars(
 
     A sidecar that is there already is merged with, and not touched when it says everything; `dry_run`
     only tells what would be done. A photo that cannot be done costs no other photo its sidecar.
-    Photos are only read.
+    Photos are only read. Raises `PhotoageError` when `folder` cannot be made.
     """
+    if folder is not None and not dry_run:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise PhotoageError(f"{folder}: cannot be made ({error.strerror or error})") from error
     refused: set[str] = set()
     found = _photos(engine, wanted)
     while photos := list(islice(found, CHUNK)):

@@ -42,6 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writers": {"query", "records", "errors"},
     "tabular": {"db", "query", "errors"},
     "models": {"checkpoint", "detect", "errors"},
+    "scanned_file": {"db"},
+    "whole_file": set(),
+    "sidecar_orientation": {"decode", "errors"},
+    "sidecar_xmp": {"sidecar_orientation", "query", "writers", "errors"},
 }
 
 # Libraries that only these modules use, so that each can be replaced, or left unloaded, as one.
@@ -50,6 +54,7 @@ ONLY_IN = {
     "onnxruntime": {"detect", "distill", "doctor"},
     "pillow_heif": {"decode", "doctor"},
     "alembic": {"db"},
+    "lxml": {"sidecar_xmp"},
     "pyarrow": {"tabular"},
     "rich": {"cli"},
     "click": {"cli"},

@@ -19,7 +19,7 @@ from photoage.cli.lazy import LazyCommand, LazyGroup
 COMMANDS = {  # in the order of a first use
     "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
     "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
-    "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to a file, sidecars or crops."),
+    "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to files of many kinds."),
     "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
