@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 import pytest
 
 SAMPLE_LIBRARY = Path(__file__).parent.parent / "sample_library"
+
+# Neither the settings nor the database of whoever runs the tests count.
+for variable in [name for name in os.environ if name.startswith(("PHOTOAGE_", "_PHOTOAGE_"))]:
+    if not variable.startswith("PHOTOAGE_TEST_"):
+        del os.environ[variable]
+os.environ["PHOTOAGE_CONFIG"] = os.devnull
 
 
 @pytest.fixture(scope="session")
