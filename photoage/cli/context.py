@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Context:
     """The global options of one invocation. `database` is a path, a URL, or None for the default."""
 
-    database: str | None = field(default_factory=lambda: os.environ.get("PHOTOAGE_DB") or None)
+    database: str | None = None
     verbose: int = 0
     quiet: bool = False
     no_progress: bool = False
@@ -77,7 +76,8 @@ def _merge(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the global options to a command, which gets a `Context` as its first argument.
 
-    They work before and after the command's name; given in both places, the later one counts.
+    They work before and after the command's name; given in both places, the later one counts. Only
+    those before it, the program's own, take settings from the environment and the file.
     """
     options = (
         click.option(

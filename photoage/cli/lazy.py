@@ -12,10 +12,12 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from photoage.cli.context import Context
+from photoage.cli.settings import load_settings, name_variables
 from photoage.cli.text import visible
 from photoage.errors import PhotoageError
 
 INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
+HELP = frozenset({"-h", "--help", "--version"})
 PIPE_CLOSED = 141  # as a shell reports a program that SIGPIPE ended
 
 
@@ -38,12 +40,17 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: Mapping[str, LazyCommand], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+        name_variables(self, ())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self.lazy[cmd_name].load() if cmd_name in self.lazy else None
+        if cmd_name not in self.lazy:
+            return None
+        command = self.lazy[cmd_name].load()
+        name_variables(command, (cmd_name,))
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -73,6 +80,8 @@ class LazyGroup(click.Group):
         root: click.Context | None = None
         try:
             try:
+                if not HELP & set(args):  # which must answer whatever the file holds
+                    extra = {"default_map": load_settings(self), **extra}
                 with self.make_context(prog_name, args, **extra) as root:
                     self.invoke(root)
             finally:
@@ -84,7 +93,7 @@ class LazyGroup(click.Group):
             return error.exit_code
         except click.ClickException as error:
             message = " ".join(error.format_message().split()).rstrip(".")
-            return _fail(error, f"{message}{_hint(error)}", error.exit_code)
+            return _fail(error, f"{message}{_source(error)}{_hint(error)}", error.exit_code)
         except PhotoageError as error:
             return _fail(error, str(error), error.exit_code, root)
         except KeyboardInterrupt as error:
@@ -105,6 +114,15 @@ def _fail(error: BaseException, message: str, status: int, root: click.Context |
         click.echo(visible("".join(traceback.format_exception(error)), keep="\n"), err=True, nl=False)
     click.echo(f"photoage: error: {visible(message)}", err=True)
     return status
+
+
+def _source(error: click.ClickException) -> str:
+    """Which environment variable a bad value comes from, if it does."""
+    ctx, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    if not isinstance(ctx, click.Context) or not isinstance(param, click.Option):
+        return ""
+    found = ctx.get_parameter_source(str(param.name))
+    return f", from {param.envvar}" if found is click.core.ParameterSource.ENVIRONMENT else ""
 
 
 def _hint(error: click.ClickException) -> str:

@@ -154,9 +154,11 @@ def output_form(**helps: str | None) -> Callable[[Function], Function]:
 
         for name in reversed(helps):
             flags, usual = _FORMS[name]
-            with_form = click.option(*flags, f"form_{name}", is_flag=True, help=helps[name] or usual)(
-                with_form
+            # Without settings: one form as the default would refuse every other one.
+            option = click.option(
+                *flags, f"form_{name}", is_flag=True, allow_from_autoenv=False, help=helps[name] or usual
             )
+            with_form = option(with_form)
         return with_form
 
     return decorate

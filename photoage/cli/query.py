@@ -33,7 +33,13 @@ COLUMNS = (
 
 @click.command()
 @face_filter
-@click.option("--print", "template", metavar="TEMPLATE", help="Each face as TEMPLATE says; see below.")
+@click.option(
+    "--print",
+    "template",
+    metavar="TEMPLATE",
+    allow_from_autoenv=False,
+    help="Each face as TEMPLATE says; see below.",
+)
 @output_form(json=None, jsonl=None, csv=None, paths=None, print0=None, count=None)
 @global_options
 def query(context: Context, faces: FaceFilter, template: str | None, form: str | None) -> None:
