@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from databases import Place
+from postgres_server import Server, running_server
 
 SAMPLE_LIBRARY = Path(__file__).parent.parent / "sample_library"
 
@@ -44,3 +47,21 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> ScannedLibrary:
     summary = scan([str(library)], folder / "photoage.db", ScanOptions(workers=2))
     assert not summary.interrupted
     return ScannedLibrary(library, folder / "photoage.db")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, started for the first test that wants it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Place]:
+    """Gives places for new databases. Whatever uses it is tested with SQLite and with PostgreSQL."""
+    if request.param == "sqlite":
+        return lambda: tmp_path_factory.mktemp("database") / "photoage.db"
+    server: Server = request.getfixturevalue("postgres")
+    return server.new_database

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -27,8 +28,11 @@ LATER_CHECKPOINT = ("second", "2" * 64)
 LATIN = os.fsdecode(b"/p/caf\xe9.jpg")
 
 
+Place = Path | str  # a file, or the URL of a database of a server
+
+
 @contextmanager
-def opened(path: Path, **options: bool) -> Iterator[Engine]:
+def opened(path: Place, **options: bool) -> Iterator[Engine]:
     engine = open_database(path, **options)
     try:
         yield engine
@@ -36,9 +40,14 @@ def opened(path: Path, **options: bool) -> Iterator[Engine]:
         engine.dispose()
 
 
-def run_sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
-    """What the last statement gives, by Python's own module."""
-    with closing(sqlite3.connect(path)) as connection, connection:
+def run_sql(place: Place, *statements: str) -> list[tuple[object, ...]]:
+    """What the last statement gives, by the driver alone."""
+    if isinstance(place, str):
+        with psycopg.connect(place.replace("+psycopg", "")) as server:
+            for statement in statements:
+                cursor = server.execute(statement)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+    with closing(sqlite3.connect(place)) as connection, connection:
         for statement in statements:
             rows = connection.execute(statement).fetchall()
         return rows
@@ -103,11 +112,11 @@ def known(store: Store, path: str) -> KnownPhoto:
     return store.known([path])[path]
 
 
-def stored_ages(path: Path) -> list[float]:
+def stored_ages(path: Place) -> list[float]:
     with opened(path, read_only=True) as engine:
         return [face.age for face in iter_faces(engine, FaceFilter())]
 
 
-def assert_sound(path: Path) -> None:
+def assert_sound(path: Place) -> None:
     with opened(path, read_only=True) as engine:
         assert check_integrity(engine) == []

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from click.testing import CliRunner, Result
+from databases import Place
 
 from photoage.cli import cli
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
@@ -38,7 +39,7 @@ def faces(number: int, *ages: float, taken: datetime | None) -> tuple[PhotoFaces
     return PhotoFaces(f"{number:032x}", 640, 480, taken, found), estimates
 
 
-def store_library(path: Path) -> None:
+def store_library(path: Place) -> None:
     """Make a database with five photos, five faces on four of them, and two unreadable files."""
     with Store.open(path) as store:
         store.begin_run(["/photos"], {}, ("scrfd_500m", "a" * 64), ("tiny", "b" * 64))
@@ -62,11 +63,12 @@ class Run(Protocol):
     def __call__(self, *args: str, status: int = 0) -> Result: ...
 
 
-def runner(database: Path) -> Run:
+def runner(database: Place) -> Run:
     """Runs a command on the database, in this process, and checks its exit code."""
 
     def invoke(*args: str, status: int = 0) -> Result:
-        env = {"INSIGHTFACE_HOME": str(database.parent)}  # whatever packs this machine has
+        home = database.parent if isinstance(database, Path) else "/nonexistent"
+        env = {"INSIGHTFACE_HOME": str(home)}  # whatever packs this machine has
         result = CliRunner(env=env).invoke(cli, ["--db", str(database), *args])
         assert result.exit_code == status, result.output
         return result
@@ -74,7 +76,7 @@ def runner(database: Path) -> Run:
     return invoke
 
 
-def real(database: Path, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def real(database: Place, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run the installed program, with pipes."""
     env = {**os.environ, "PHOTOAGE_DB": str(database)}
     return subprocess.run([PROGRAM, *args], env=env, input=stdin, capture_output=True)

@@ -8,9 +8,11 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from databases import Place
 from small_library import (
     ANNA,
     BROKEN,
@@ -32,18 +34,18 @@ from photoage.store import RunCounts, Store
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("cli") / "photoage.db"
-    store_library(path)
-    return path
+def database(new_database: Callable[[], Place]) -> Place:
+    place = new_database()
+    store_library(place)
+    return place
 
 
 @pytest.fixture
-def run(database: Path) -> Run:
+def run(database: Place) -> Run:
     return runner(database)
 
 
-def on_a_terminal(database: Path, *args: str) -> str:
+def on_a_terminal(database: Place, *args: str) -> str:
     """What the installed program prints on a terminal of 100 columns."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
@@ -132,7 +134,7 @@ def test_piped_listing_is_one_plain_line_per_face(run: Run) -> None:
     assert run("-q", "query", "--min-age", "100").stderr == ""
 
 
-def test_paths_are_exact_bytes(run: Run, database: Path) -> None:
+def test_paths_are_exact_bytes(run: Run, database: Place) -> None:
     expected = sorted(os.fsencode(path) for path in (ANNA, OLD, LATIN, EVIL))
     nul = real(database, "query", "-0").stdout
     assert sorted(nul.split(b"\0")) == [b"", *expected]
@@ -140,7 +142,7 @@ def test_paths_are_exact_bytes(run: Run, database: Path) -> None:
     assert run("query", "--paths").stdout_bytes == nul.replace(b"\0", b"\n")
 
 
-def test_non_utf8_paths_survive_every_form(run: Run, database: Path) -> None:
+def test_non_utf8_paths_survive_every_form(run: Run, database: Place) -> None:
     name = ["--path", "caf*"]
     assert (
         real(database, "query", "--csv", *name).stdout.splitlines()[1].startswith(b"/photos/caf\xe9.jpg,0,45")
@@ -179,7 +181,7 @@ def test_year_stands_alone_and_makes_sense(run: Run) -> None:
         assert result.stderr.count("\n") == 1
 
 
-def test_print_fills_in_a_template(run: Run, database: Path) -> None:
+def test_print_fills_in_a_template(run: Run, database: Place) -> None:
     args = ("query", "--path", "/photos/20*", "--print")
     assert run(*args, r"{path}\t{age:.1f}\n").stdout == f"{ANNA}\t34.2\n{ANNA}\t8.5\n{OLD}\t71.0\n"
     assert run(*args, r"{{{name}}} in {folder}, {year:>6}\\ ").stdout == (
@@ -220,7 +222,7 @@ def test_a_template_is_a_form_of_output(run: Run) -> None:
     assert "cannot be combined" in run("query", "--print", "x", "--csv", status=2).stderr
 
 
-def test_a_terminal_gets_a_table_and_no_control_characters(database: Path) -> None:
+def test_a_terminal_gets_a_table_and_no_control_characters(database: Place) -> None:
     shown = on_a_terminal(database, "query")
     assert "Age" in shown.splitlines()[0]
     assert r"evil\u001b]0;owned\u0007\u009b2J\u202egpj.jpg" in "".join(shown.split())
@@ -231,12 +233,12 @@ def test_a_terminal_gets_a_table_and_no_control_characters(database: Path) -> No
             assert driver not in shown
 
 
-def test_json_on_a_terminal_is_still_json(database: Path) -> None:
+def test_json_on_a_terminal_is_still_json(database: Place) -> None:
     rows = json.loads(on_a_terminal(database, "query", "--json"))
     assert {row["path"] for row in rows} == {ANNA, OLD, LATIN, EVIL}
 
 
-def test_a_reader_that_stops_early_is_no_error(database: Path) -> None:
+def test_a_reader_that_stops_early_is_no_error(database: Place) -> None:
     env = {**os.environ, "PHOTOAGE_DB": str(database)}
     for form in ("", "--json"):
         words = shlex.join([str(PROGRAM), "query", *form.split()])

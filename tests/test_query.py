@@ -6,7 +6,7 @@ import fnmatch
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from databases import begin, opened, run_sql, save
+from databases import Place, begin, opened, run_sql, save
 from sqlalchemy import Engine, event
 
 from photoage.db import open_database
@@ -39,9 +39,9 @@ PHOTOS = 1500
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(new_database: Callable[[], Place]) -> Iterator[Engine]:
     """Some 3,000 faces: few enough to check in Python, enough for both ways of finding them."""
-    path = tmp_path_factory.mktemp("query") / "photoage.db"
+    path = new_database()
     chance = random.Random(1)
     landmarks = np.zeros((5, 2), np.float32)
     with Store.open(path) as store:
@@ -131,7 +131,7 @@ def test_filters_orders_and_limits_are_those_of_a_plain_loop(engine: Engine, fac
     faces_of = Counter(face.path for face in faces)
     chance = random.Random(2)
     found = 0
-    for _ in range(150):
+    for _ in range(100):
         wanted = random_filter(chance)
         ordered = in_order([face for face in faces if matches(face, wanted, faces_of)], wanted, faces_of)
         expected = ordered[: wanted.limit]
@@ -242,6 +242,8 @@ def plan_of(engine: Engine, wanted: FaceFilter) -> list[str]:
 def test_the_narrowest_range_finds_the_rows_and_else_the_whole_table(
     engine: Engine, statistics: bool, tmp_path: Path
 ) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite is told how to find rows")
     database = tmp_path / "photoage.db"
     database.write_bytes(Path(str(engine.url.database)).read_bytes())
     if statistics:

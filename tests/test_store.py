@@ -1,10 +1,9 @@
-"""What a scan writes about photos and faces, on real database files."""
+"""What a scan writes about photos and faces, in real databases of both kinds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from databases import (
     DETECTOR,
     LATER_CHECKPOINT,
     LATIN,
+    Place,
     assert_sound,
     begin,
     detections,
@@ -31,12 +31,12 @@ from photoage.store import KnownPhoto, Store
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "photoage.db"
+def path(new_database: Callable[[], Place]) -> Place:
+    return new_database()
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def store(path: Place) -> Iterator[Store]:
     with Store.open(path) as store:
         begin(store)
         yield store
@@ -45,7 +45,7 @@ def store(path: Path) -> Iterator[Store]:
 # --- photos and faces ---------------------------------------------------------------------------
 
 
-def test_a_photo_is_stored_with_its_faces(store: Store, path: Path) -> None:
+def test_a_photo_is_stored_with_its_faces(store: Store, path: Place) -> None:
     photo_id = save(store, LATIN, 30.12345, 8)
     store.commit()
     with opened(path, read_only=True) as engine:
@@ -71,7 +71,7 @@ def test_a_photo_without_faces_is_done(store: Store) -> None:
     assert store.stored_landmarks(photo_id).shape == (0, 5, 2)
 
 
-def test_reading_a_photo_again_replaces_its_faces(store: Store, path: Path) -> None:
+def test_reading_a_photo_again_replaces_its_faces(store: Store, path: Place) -> None:
     before = save(store, "/p/a.jpg", 1, 2, 3)
     save(store, "/p/b.jpg", 50)
     assert save(store, "/p/a.jpg", 4, size=7, content="new") == before
@@ -89,7 +89,7 @@ def test_the_options_of_detection_are_stored_with_every_photo(store: Store) -> N
     assert known(store, "/p/a.jpg").detect_key == DetectOptions(0.6, 960, 30).key
 
 
-def test_what_is_not_committed_is_neither_seen_nor_kept(store: Store, path: Path) -> None:
+def test_what_is_not_committed_is_neither_seen_nor_kept(store: Store, path: Place) -> None:
     save(store, "/p/a.jpg", 1)
     store.commit()
     save(store, "/p/a.jpg", 2)
@@ -99,12 +99,12 @@ def test_what_is_not_committed_is_neither_seen_nor_kept(store: Store, path: Path
     assert stored_ages(path) == [1.0]
 
 
-def test_a_save_that_fails_leaves_nothing_to_commit(store: Store, path: Path) -> None:
+def test_a_save_that_fails_leaves_nothing_to_commit(store: Store, path: Place) -> None:
     save(store, "/p/a.jpg", 1)
     store.commit()
     save(store, "/p/b.jpg", 2)
-    with pytest.raises(DatabaseError, match="NOT NULL"):
-        save(store, "/p/a.jpg", 3, float("nan"))  # which SQLite has no number for
+    with pytest.raises(DatabaseError, match=r"(?i)not.null"):
+        save(store, "/p/a.jpg", 3, float("nan"))
     store.commit()
     assert stored_ages(path) == [1.0]
     assert_sound(path)
@@ -120,7 +120,7 @@ def test_extreme_file_times_can_be_stored(store: Store) -> None:
 # --- unreadable photos --------------------------------------------------------------------------
 
 
-def test_an_unreadable_photo_keeps_the_faces_of_the_same_file_only(store: Store, path: Path) -> None:
+def test_an_unreadable_photo_keeps_the_faces_of_the_same_file_only(store: Store, path: Place) -> None:
     same, changed = PhotoFile("/p/a.jpg", 100, 1), PhotoFile("/p/b.jpg", 100, 2)
     for file in (same, changed):
         save(store, file.path, 30)
@@ -137,14 +137,14 @@ def test_an_unreadable_photo_keeps_the_faces_of_the_same_file_only(store: Store,
     assert_sound(path)
 
 
-def test_a_photo_that_is_readable_again_has_no_error_left(store: Store, path: Path) -> None:
+def test_a_photo_that_is_readable_again_has_no_error_left(store: Store, path: Place) -> None:
     store.save_unreadable(PhotoFile(LATIN, 1, 1), "truncated", "short")
     save(store, LATIN, 20)
     store.commit()
     assert run_sql(path, "SELECT status, error_kind, error_message FROM photo") == [("done", None, None)]
 
 
-def test_very_long_causes_are_cut(store: Store, path: Path) -> None:
+def test_very_long_causes_are_cut(store: Store, path: Place) -> None:
     store.save_unreadable(PhotoFile("/p/a.jpg", 1, 1), "internal", "x" * 1_000_000)
     store.commit()
     ((length,),) = run_sql(path, "SELECT length(error_message) FROM photo")
@@ -185,7 +185,7 @@ def test_among_the_same_content_missing_photos_come_first(store: Store) -> None:
     assert [photo.id for photo in same[:3]] == [ids[-2], ids[-1], ids[0]]
 
 
-def test_a_reader_knows_the_same_without_a_lock(store: Store, path: Path) -> None:
+def test_a_reader_knows_the_same_without_a_lock(store: Store, path: Place) -> None:
     save(store, "/p/a.jpg", 1)
     store.commit()
     with opened(path, read_only=True) as engine, KnownPhotos(engine) as reader:
@@ -200,7 +200,7 @@ def test_a_reader_knows_the_same_without_a_lock(store: Store, path: Path) -> Non
 # --- another checkpoint -------------------------------------------------------------------------
 
 
-def test_a_new_checkpoint_estimates_stored_faces_anew(store: Store, path: Path) -> None:
+def test_a_new_checkpoint_estimates_stored_faces_anew(store: Store, path: Place) -> None:
     photo_id = save(store, "/p/a.jpg", 30, 8)
     begin(store, LATER_CHECKPOINT)
     assert not known(store, "/p/a.jpg").estimated
@@ -219,18 +219,18 @@ def test_a_new_checkpoint_estimates_stored_faces_anew(store: Store, path: Path) 
     assert_sound(path)
 
 
-def test_the_database_itself_allows_one_current_estimate_per_face(store: Store, path: Path) -> None:
+def test_the_database_itself_allows_one_current_estimate_per_face(store: Store, path: Place) -> None:
     save(store, "/p/a.jpg", 30)
     begin(store, LATER_CHECKPOINT)
     store.close()
-    with pytest.raises(Exception, match="UNIQUE"):
-        run_sql(path, "INSERT INTO estimate SELECT 9, face_id, 2, 1, 1, 1, 1 FROM estimate")
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        run_sql(path, "INSERT INTO estimate SELECT 9, face_id, 2, 1, 1, 1, true FROM estimate")
 
 
 # --- moves, duplicates, missing photos ----------------------------------------------------------
 
 
-def test_a_touched_photo_keeps_its_faces(store: Store, path: Path) -> None:
+def test_a_touched_photo_keeps_its_faces(store: Store, path: Place) -> None:
     photo_id = save(store, "/p/a.jpg", 30)
     store.mark_missing([photo_id])
     store.touch(photo_id, PhotoFile("/p/a.jpg", 100, 99))
@@ -239,7 +239,7 @@ def test_a_touched_photo_keeps_its_faces(store: Store, path: Path) -> None:
     assert stored_ages(path) == [30.0]
 
 
-def test_a_moved_photo_keeps_its_faces_and_replaces_what_was_there(store: Store, path: Path) -> None:
+def test_a_moved_photo_keeps_its_faces_and_replaces_what_was_there(store: Store, path: Place) -> None:
     photo_id = save(store, "/p/a.jpg", 30)
     save(store, "/p/taken.jpg", 99)
     store.mark_missing([photo_id])
@@ -252,7 +252,7 @@ def test_a_moved_photo_keeps_its_faces_and_replaces_what_was_there(store: Store,
     assert_sound(path)
 
 
-def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path: Path) -> None:
+def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path: Place) -> None:
     source = save(store, "/p/a.jpg", 30, 8)
     begin(store, LATER_CHECKPOINT)
     store.add_estimates(source, [Estimate(33, 30, 36), Estimate(9, 8, 10)])
@@ -271,7 +271,7 @@ def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path:
     assert_sound(path)
 
 
-def test_missing_photos_keep_faces_and_status_and_stay_in_queries(store: Store, path: Path) -> None:
+def test_missing_photos_keep_faces_and_status_and_stay_in_queries(store: Store, path: Place) -> None:
     gone, bad = save(store, "/p/a.jpg", 30), store.save_unreadable(PhotoFile("/p/b.jpg", 1, 1), "io", "bad")
     store.mark_missing([gone, bad])
     store.commit()
@@ -282,7 +282,7 @@ def test_missing_photos_keep_faces_and_status_and_stay_in_queries(store: Store, 
     assert (known(store, "/p/a.jpg").status, known(store, "/p/b.jpg").status) == ("done", "unreadable")
 
 
-def test_pruned_photos_go_with_everything_of_theirs(store: Store, path: Path) -> None:
+def test_pruned_photos_go_with_everything_of_theirs(store: Store, path: Place) -> None:
     ids = [save(store, f"/p/{number}.jpg", 1, 2) for number in range(1200)]
     store.prune(ids[:-1])
     store.commit()

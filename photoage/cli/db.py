@@ -76,6 +76,7 @@ def info(context: Context, as_json: bool) -> None:
         current_revision,
         database_file,
         database_name,
+        database_size,
         database_url,
         head_revision,
         table_counts,
@@ -85,10 +86,10 @@ def info(context: Context, as_json: bool) -> None:
     url = database_url(context.database)
     file = database_file(url)
     with context.reading(any_schema=True) as engine:
-        rows = table_counts(engine)
+        rows, size = table_counts(engine), database_size(engine)
         facts = {
             "database": database_name(url),
-            "size": file.stat().st_size if file else None,
+            "size": size,
             "file_system": filesystem_type(file) if file else None,
             "schema": current_revision(engine),
             "newest_schema": head_revision(),
@@ -98,8 +99,8 @@ def info(context: Context, as_json: bool) -> None:
         print_json(facts)
         return
     print_line(f"database     {facts['database']}")
+    print_line(f"size         {readable_size(size)}")
     if file:
-        print_line(f"size         {readable_size(file.stat().st_size)}")
         print_line(f"file system  {facts['file_system'] or 'unknown'}")
     print_line(f"schema       {facts['schema']} (newest: {facts['newest_schema']})")
     for table, count in rows.items():
@@ -111,6 +112,8 @@ def info(context: Context, as_json: bool) -> None:
 @global_options
 def backup(context: Context, file: Path) -> None:
     """Copy the database to FILE, whole and consistent, also while a scan runs.
+
+    For SQLite; a PostgreSQL database is copied with pg_dump.
 
     \b
     Example:
