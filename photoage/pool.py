@@ -27,7 +27,9 @@ AHEAD = 12  # tasks in flight per worker: enough to bridge one batch of the age 
 GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
 ATTEMPTS = 2
 
-CONSTS.term_timeout = 0.5  # seconds that a worker has to end by itself; it has nothing to tidy up
+# Seconds that a worker has to end by itself. It has nothing to tidy up, and never sees SIGTERM; one that
+# is still starting would only find its channel gone and complain on stderr.
+CONSTS.term_timeout = 0
 
 
 @dataclass(frozen=True, slots=True)
