@@ -1,0 +1,185 @@
+"""What commands that scan have in common: options, signals, progress and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from photoage.cli.context import Context
+
+if TYPE_CHECKING:
+    from photoage.scan_options import ScanOptions, ScanSummary
+    from photoage.store import RunCounts
+
+Function = Callable[..., Any]
+
+_SHARED: tuple[Callable[[Function], Function], ...] = (
+    click.option("-E", "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders."),
+    click.option("-L", "--follow", is_flag=True, help="Follow symbolic links."),
+    click.option("--one-file-system", is_flag=True, help="Do not enter other file systems."),
+    click.option(
+        "-j",
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that read photos [default: one per core].",
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Faces per batch."
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the models run.",
+    ),
+    click.option("--require-gpu", is_flag=True, help="Fail instead of running on the CPU."),
+    click.option(
+        "--detector", metavar="NAME|FOLDER|FILE", help="InsightFace pack, its folder, or an .onnx file."
+    ),
+    click.option(
+        "--checkpoint", type=click.Path(), metavar="FILE", help="Age model to use instead of the shipped one."
+    ),
+    click.option("--offline", is_flag=True, help="Never download a detector."),
+    click.option(
+        "--det-thresh",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Least detection score of a face.",
+    ),
+    click.option(
+        "--det-size",
+        type=click.Choice(["640", "960", "1280"]),
+        default="640",
+        show_default=True,
+        help="Detection resolution; larger finds smaller faces in crowds.",
+    ),
+    click.option(
+        "--min-face",
+        type=click.IntRange(min=1),
+        default=24,
+        show_default=True,
+        metavar="PIXELS",
+        help="Ignore faces with a shorter side than this.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="PIXELS",
+        help="Do not decode larger photos [default: 300 million].",
+    ),
+)
+
+
+def scan_options(function: Function) -> Function:
+    """Add the options of every scan to a command; `prepare` makes `ScanOptions` of them."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], ScanOptions]:
+    """Absolute roots that exist, and the options in the core's terms."""
+    import os
+
+    from photoage.decode import DecodeOptions
+    from photoage.errors import LibraryError
+    from photoage.records import DetectOptions
+    from photoage.scan_options import ScanOptions
+    from photoage.walk import WalkOptions
+
+    roots = [os.path.abspath(path) for path in paths]
+    for root in roots:
+        if not os.path.lexists(root):
+            raise LibraryError(f"{root}: no such file or folder; nothing was scanned or marked missing")
+    detect = DetectOptions(raw.pop("det_thresh"), int(raw.pop("det_size")), raw.pop("min_face"))
+    walk = WalkOptions(tuple(raw.pop("exclude")), raw.pop("follow"), raw.pop("one_file_system"))
+    max_pixels = raw.pop("max_pixels") or DecodeOptions().max_pixels
+    return roots, ScanOptions(detect=detect, walk=walk, max_pixels=max_pixels, **raw)
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; a second Ctrl-C interrupts at once."""
+    stopping = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def scan_progress(
+    context: Context, roots: list[str], options: ScanOptions, files: list[Any] | None
+) -> Iterator[Any]:
+    """A progress bar on stderr when a person watches, else nothing."""
+    if not context.progress:
+        yield lambda counts: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from photoage.walk import walk
+
+    bar = Progress(
+        TextColumn("Scanning"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("photos, {task.fields[faces]} faces, {task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=context.stderr,
+        transient=True,
+    )
+    task = bar.add_task("scan", total=None if files is None else len(files), faces=0, rate="")
+
+    def count() -> None:
+        # Counted beside the scan, which itself never waits for the whole walk.
+        bar.update(task, total=sum(1 for _ in walk(roots, options.walk)))
+
+    def show(counts: RunCounts) -> None:
+        done = counts.finished
+        speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+        bar.update(task, completed=done, faces=counts.faces, rate=f"{speed:.1f}/s" if speed else "")
+
+    with bar:
+        if files is None:
+            threading.Thread(target=count, daemon=True).start()
+        yield show
+
+
+def report(context: Context, summary: ScanSummary) -> None:
+    """Warnings and one line of counts, on stderr: the results themselves are for `query`."""
+    for warning in summary.warnings:
+        context.warn(warning)
+    counts = summary.counts
+    parts = [
+        (counts.done, "read"),
+        (counts.re_estimated, "re-estimated"),
+        (counts.unchanged, "unchanged"),
+        (counts.relinked, "moved"),
+        (counts.duplicates, "duplicates"),
+        (counts.missing, "missing"),
+        (counts.unreadable, "unreadable"),
+    ]
+    text = ", ".join(f"{number} {word}" for number, word in parts if number or word in ("read", "unchanged"))
+    context.say(f"{counts.seen} photos: {text}; {counts.faces} faces found")
+    if counts.seen == 0 and not summary.interrupted:
+        context.say("no photos found there")
+    if counts.unreadable:
+        context.say("see `photoage errors` for the photos that could not be read")
+    if summary.interrupted:
+        context.say("interrupted: finished photos are stored; run the same command again to go on")
