@@ -132,15 +132,23 @@ def _child(element: Element, name: str) -> Element | None:
 
 
 def _append(parent: Element, child: Element) -> None:
-    """Add a child as the last one, on a line of its own, indented by one space as exiftool does."""
+    """Add a child as the last one, laid out as those before it, else indented by one space as by exiftool."""
     depth = len(list(parent.iterancestors())) + 1
     etree.indent(child, space=" ", level=depth)
-    child.tail = "\n" + " " * (depth - 1)
-    if len(parent) and not (parent[-1].tail or "").strip():
-        parent[-1].tail = "\n" + " " * depth
-    elif not len(parent) and not (parent.text or "").strip():
-        parent.text = "\n" + " " * depth
+    if len(parent):
+        between = parent.text if not (parent.text or "").strip() else None
+        child.tail, parent[-1].tail = parent[-1].tail, between
+    else:
+        child.tail, parent.text = "\n" + " " * (depth - 1), "\n" + " " * depth
     parent.append(child)
+
+
+def _remove(element: Element) -> None:
+    """Take an element out, and the white space with it that led to it."""
+    parent, before = element.getparent(), element.getprevious()
+    if element.getnext() is None and before is not None:
+        before.tail = element.tail
+    parent.remove(element)
 
 
 # --- dimensions -----------------------------------------------------------------------------------
@@ -168,7 +176,7 @@ def _apply_dimensions(info: Element, photo: FaceRow, orientation: int, keep: boo
         )
     if shape != [*map(float, stored)]:
         if present is not None:
-            present.getparent().remove(present)
+            _remove(present)
         _append(_struct(info), _dimensions(name, *stored))
     return orientation
 
@@ -243,7 +251,7 @@ def _strip_ours(info: Element) -> list[Element]:
     theirs = []
     for item in list(regions.iterfind(f"*/{{{RDF}}}li")):
         if _is_ours(item):
-            item.getparent().remove(item)
+            _remove(item)
         else:
             _strip_extensions(item)
             theirs.append(item)
@@ -277,9 +285,9 @@ def _strip_extensions(region: Element) -> None:
     for name in ours:
         struct.attrib.pop(name, None)
         for child in struct.findall(name):
-            struct.remove(child)
+            _remove(child)
     if ours and not any(True for _ in _names(extensions)):
-        extensions.getparent().remove(extensions)
+        _remove(extensions)
 
 
 def _extend(region: Element, values: dict[str, str]) -> None:
