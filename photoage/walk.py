@@ -66,6 +66,23 @@ def walk(roots: Sequence[str], options: WalkOptions = WalkOptions()) -> Iterator
         yield from walker.walk_root(root)
 
 
+def walk_changed(
+    roots: Sequence[str], paths: Iterable[str], options: WalkOptions = WalkOptions()
+) -> Iterator[PhotoFile | WalkProblem]:
+    """Those of the absolute paths that `walk` would find under the roots; of a folder, all in it."""
+    walker = _Walker({os.path.abspath(root) for root in roots}, options)
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        names.setdefault(os.path.dirname(path), set()).add(path)
+    seen = set()
+    for folder in sorted(names):
+        root = next((root for root in sorted(walker.roots) if walker.reaches(root, folder)), None)
+        for entry in walker.walk_part(root, folder, names[folder]) if root is not None else ():
+            if entry.path not in seen:
+                seen.add(entry.path)
+                yield entry
+
+
 def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
     """The files that a list names, in its order; relative names start at the current folder.
 
@@ -113,9 +130,42 @@ class _Walker:
         elif self._enter(info):
             yield from self._walk_folder(root, info.st_dev)
 
+    def reaches(self, root: str, folder: str) -> bool:
+        """Whether a walk of `root` comes to `folder`."""
+        inside = os.path.join(root, "")
+        if folder != root and not folder.startswith(inside):
+            return False
+        while folder != root:
+            outer, name = os.path.split(folder)
+            is_link = os.path.islink(folder) and not self.options.follow
+            if is_link or _is_junk(name) or self._excluded(folder, root, True):
+                return False
+            folder = outer
+        return True
+
+    def walk_part(self, root: str, folder: str, wanted: set[str]) -> Iterator[PhotoFile | WalkProblem]:
+        """What is at the `wanted` paths in `folder`, or below them."""
+        try:
+            device = os.stat(root).st_dev
+            if self.options.one_file_system and os.stat(folder).st_dev != device:
+                return
+        except OSError:
+            return  # gone again
+        entries = self._entries(root, folder)
+        yield from self._walk_entries(
+            root,
+            device,
+            (e for e in entries if isinstance(e, WalkProblem) or e.removesuffix(os.sep) in wanted),
+        )
+
     def _walk_folder(self, root: str, device: int) -> Iterator[PhotoFile | WalkProblem]:
+        yield from self._walk_entries(root, device, self._entries(root, root))
+
+    def _walk_entries(
+        self, root: str, device: int, entries: Iterator[str | WalkProblem]
+    ) -> Iterator[PhotoFile | WalkProblem]:
         """Depth first with an explicit stack: no depth of folders exhausts Python's own."""
-        stack = [self._entries(root, root)]
+        stack = [entries]
         while stack:
             entry = next(stack[-1], None)
             if entry is None:

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "filesystem": set(),
     "walk": {"records", "errors"},
+    "watch": {"walk", "filesystem", "records"},
     "decode": {"records", "errors"},
     "detect": {"records", "errors"},
     "align": {"records", "errors"},
@@ -56,6 +57,7 @@ ONLY_IN = {
     "alembic": {"db"},
     "lxml": {"sidecar_xmp"},
     "pyarrow": {"tabular"},
+    "watchdog": {"watch"},
     "rich": {"cli"},
     "click": {"cli"},
 }

@@ -18,6 +18,7 @@ from photoage.cli.lazy import LazyCommand, LazyGroup
 
 COMMANDS = {  # in the order of a first use
     "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
+    "watch": LazyCommand("photoage.cli.watch:watch", "Scan, then keep scanning photos as they come."),
     "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
     "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to files of many kinds."),
     "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
