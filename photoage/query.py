@@ -9,7 +9,18 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime, time
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, func, literal, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Text,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
 
 from photoage.db import (
     RUN_COUNTS,
@@ -69,10 +80,10 @@ class FaceFilter:
                 raise UsageError(f"{_option(low)} {least} is above {_option(high)} {most}: nothing can match")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not value >= 0:
+            if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
                 raise UsageError(f"{_option(field.name)} {value} makes no sense")
-        if self.path_glob == "":
-            raise UsageError("--path is empty: nothing can match")
+        if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
+            raise UsageError("--path is empty or holds a NUL character: nothing can match")
         if self.sort not in SORTS:
             raise UsageError(f"--sort {self.sort}: choose one of {', '.join(SORTS)}")
 
@@ -278,10 +289,11 @@ def _tests(
         yield EstimateRow.age_high - EstimateRow.age_low <= wanted.max_interval + ROUNDING
     if wanted.min_faces is not None or wanted.max_faces is not None:
         photos = select(Face.photo_id).group_by(Face.photo_id).correlate(None)
+        number = func.count(type_=BigInteger)
         if wanted.min_faces is not None:
-            photos = photos.having(func.count() >= wanted.min_faces)
+            photos = photos.having(number >= wanted.min_faces)
         if wanted.max_faces is not None:
-            photos = photos.having(func.count() <= wanted.max_faces)
+            photos = photos.having(number <= wanted.max_faces)
         yield column(Face.photo_id).in_(photos)
 
 

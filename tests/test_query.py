@@ -208,7 +208,9 @@ def test_path_patterns(pattern: str, expected: list[str] | int, tmp_path: Path) 
         ),
         ({"min_age": float("nan")}, "--min-age nan makes no sense"),
         ({"limit": -1}, "--limit -1 makes no sense"),
-        ({"path_glob": ""}, "--path is empty: nothing can match"),
+        ({"path_glob": ""}, "--path is empty or holds a NUL character: nothing can match"),
+        ({"path_glob": "a\0b"}, "--path is empty or holds a NUL character: nothing can match"),
+        ({"limit": 2**63}, "--limit 9223372036854775808 makes no sense"),
         ({"sort": "beauty"}, "--sort beauty: choose one of path, age, date, score, interval, faces"),
     ],
 )
