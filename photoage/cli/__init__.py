@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of a first use
     "query": LazyCommand("photoage.cli.query:query", "Show the faces that match filters such as age."),
     "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to files of many kinds."),
     "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
+    "report": LazyCommand("photoage.cli.report:report", "Write a page with the faces to look at."),
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
     "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),

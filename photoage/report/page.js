@@ -1,0 +1,181 @@
+"use strict";
+
+// --- what the page contains -----------------------------------------------------------------
+
+const $ = (id) => document.getElementById(id);
+const totals = JSON.parse($("totals").textContent);
+const faces = [];
+const folders = []; // [shown, URL]
+for (const block of document.querySelectorAll('script[type="application/json"]:not([id])')) {
+  const more = JSON.parse(block.textContent);
+  for (const folder of more.folders) folders.push(folder);
+  for (const [age, low, high, taken, folder, name, url, problem] of more.faces) {
+    faces.push({ age, low, high, years: Math.round(age), taken, folder, name, url, problem, number: faces.length });
+  }
+  block.remove();
+}
+const pictureBlocks = [...document.querySelectorAll('script[type="text/plain"]')];
+const pictures = []; // by block, split when first needed
+const PLACEHOLDER =
+  "data:image/svg+xml," +
+  encodeURIComponent(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" fill="none" stroke="#8a8d88" stroke-width="3">' +
+      '<circle cx="48" cy="40" r="15"/><path d="M21 80c3-16 14-22 27-22s24 6 27 22M14 14l68 68"/></svg>',
+  );
+
+function picture(face) {
+  const block = Math.floor(face.number / totals.block);
+  if (!pictures[block]) {
+    pictures[block] = pictureBlocks[block].textContent.split("\n");
+    pictureBlocks[block].remove();
+  }
+  const encoded = pictures[block][face.number % totals.block];
+  return encoded ? "data:image/webp;base64," + encoded : PLACEHOLDER;
+}
+
+const count = (number) => number.toLocaleString("en");
+const some = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+const day = (face) => face.taken.slice(0, 10);
+const interval = (face) => `${Math.round(face.low)}\u2013${Math.round(face.high)}`;
+const path = (face) => folders[face.folder][0].replace(/[\\/]?$/, separator) + face.name;
+const separator = folders.some(([shown]) => shown.startsWith("/")) || !folders.length ? "/" : "\\";
+
+// --- filter and order -----------------------------------------------------------------------
+
+const BIN = 5; // years
+const oldest = faces.reduce((most, face) => Math.max(most, face.years), 0);
+const TOP = Math.max(20, Math.ceil((oldest + 1) / BIN) * BIN);
+const days = faces.filter((face) => face.taken).map(day).sort();
+const NOTHING = { low: 0, high: TOP, from: "", to: "", folder: "", order: "given" };
+let wanted = { ...NOTHING };
+let inFolder = null; // per folder, whether it is wanted; null for all
+let shown = faces;
+const ordered = { given: faces };
+
+const ORDERS = {
+  young: (a, b) => a.age - b.age,
+  old: (a, b) => b.age - a.age,
+  early: (a, b) => !a.taken - !b.taken || (a.taken < b.taken ? -1 : +(a.taken > b.taken)),
+  late: (a, b) => !a.taken - !b.taken || (a.taken > b.taken ? -1 : +(a.taken < b.taken)),
+  certain: (a, b) => a.high - a.low - (b.high - b.low),
+};
+
+/** Whether a face is wanted as to everything but its age. */
+function elsewise(face) {
+  if (inFolder && !inFolder[face.folder]) return false;
+  if (!wanted.from && !wanted.to) return true;
+  return face.taken !== "" && (!wanted.from || day(face) >= wanted.from) && (!wanted.to || day(face) <= wanted.to);
+}
+
+function update(change) {
+  wanted = { ...wanted, ...change };
+  if ("folder" in change) inFolder = wanted.folder === "" ? null : folders.map(([name]) => isWithin(name, wanted.folder));
+  ordered[wanted.order] ??= faces.toSorted(ORDERS[wanted.order]);
+  const ages = { all: new Array(TOP / BIN).fill(0), chosen: new Array(TOP / BIN).fill(0) };
+  shown = [];
+  for (const face of ordered[wanted.order]) {
+    if (!elsewise(face)) continue;
+    const bin = Math.floor(face.years / BIN);
+    ages.all[bin]++;
+    if (face.years < wanted.low || face.years > wanted.high) continue;
+    ages.chosen[bin]++;
+    shown.push(face);
+  }
+  showControls();
+  showCounts();
+  drawAges(ages);
+  drawTime();
+  showGallery();
+}
+
+const isWithin = (name, folder) => name === folder || name.startsWith(folder.replace(/[\\/]?$/, separator));
+
+// --- controls -------------------------------------------------------------------------------
+
+let announcing = 0;
+
+function showCounts() {
+  const missing = shown.reduce((sum, face) => sum + (face.problem !== undefined), 0);
+  $("count").textContent = count(shown.length);
+  $("of").textContent =
+    (shown.length === faces.length ? (shown.length === 1 ? "face" : "faces") : `of ${some(faces.length, "face")}`) +
+    (missing ? `, ${count(missing)} without a picture` : "");
+  clearTimeout(announcing); // said once the hand rests
+  announcing = setTimeout(() => ($("live").textContent = `${$("count").textContent} ${$("of").textContent}`), 500);
+}
+
+function showControls() {
+  for (const end of ["low", "high"]) {
+    $(end).value = wanted[end];
+    $(end).setAttribute("aria-valuetext", `${wanted[end]} years`);
+    if (document.activeElement !== $(`${end}-number`)) $(`${end}-number`).value = wanted[end];
+  }
+  $("low").style.zIndex = wanted.low > TOP / 2 ? 2 : 1; // where both thumbs meet, the one that can move is on top
+  $("high").style.zIndex = 1;
+  const at = (age) => `calc(var(--thumb) / 2 + (100% - var(--thumb)) * ${age / TOP})`;
+  $("span").style.left = at(wanted.low);
+  $("span").style.right = `calc(100% - ${at(wanted.high)})`;
+  for (const name of ["from", "to", "folder"]) if ($(name).value !== wanted[name] && document.activeElement !== $(name)) $(name).value = wanted[name];
+  $("reset").disabled = Object.keys(NOTHING).every((key) => key === "order" || wanted[key] === NOTHING[key]);
+}
+
+/** Set one end of the age range; the other gives way. */
+function setAge(end, value) {
+  const age = Math.min(TOP, Math.max(0, Math.round(value)));
+  const other = end === "low" ? { high: Math.max(age, wanted.high) } : { low: Math.min(age, wanted.low) };
+  update({ [end]: age, ...other });
+}
+
+function listFolders() {
+  const sizes = new Map();
+  for (const face of faces) {
+    for (let name = folders[face.folder][0]; name; name = name.slice(0, Math.max(0, name.lastIndexOf(separator)))) {
+      sizes.set(name, (sizes.get(name) ?? 0) + 1);
+    }
+  }
+  // What every face is in says nothing, apart from the innermost such folder's name above its children.
+  const told = [...sizes].filter(([, size]) => size < faces.length);
+  const largest = told.sort((a, b) => b[1] - a[1]).slice(0, 500).sort(([a], [b]) => (a < b ? -1 : 1));
+  const common = [...sizes].filter(([, size]) => size === faces.length).reduce((a, [b]) => (b.length > a.length ? b : a), "");
+  for (const [name, size] of largest) {
+    const text = name.slice(common.length).replace(/^[\\/]/, "");
+    $("folder").add(new Option(`${text} (${count(size)})`, name));
+  }
+  $("folder").disabled = largest.length === 0;
+}
+
+function begin() {
+  const range = days.length ? `, taken ${[...new Set([days[0].slice(0, 4), days.at(-1).slice(0, 4)])].join("\u2013")}` : "";
+  $("summary").textContent =
+    `${some(faces.length, "face")} in ${some(totals.photos, "photo")}${range}` + (totals.filter ? `. Only: ${totals.filter}` : "");
+  $("made").textContent =
+    `Made ${totals.made} by photoage ${totals.version}. Detector: ${totals.detector.join(", ")}. ` +
+    `Age model: ${totals.checkpoint.join(", ")}.`;
+  $("order").options[0].text = totals.order === "path" ? "By folder and name" : `By ${totals.order}, as asked for`;
+  for (const end of ["low", "high"]) {
+    $(end).max = $(`${end}-number`).max = TOP;
+    $(end).addEventListener("input", () => setAge(end, $(end).valueAsNumber));
+    $(`${end}-number`).addEventListener("input", (event) => event.target.validity.valid && event.target.value && setAge(end, event.target.valueAsNumber));
+    $(`${end}-number`).addEventListener("change", (event) => (event.target.value = wanted[end]));
+  }
+  for (const end of ["from", "to"]) {
+    $(end).min = days[0] ?? "";
+    $(end).max = days.at(-1) ?? "";
+    $(end).addEventListener("input", () => update({ [end]: $(end).value }));
+  }
+  $("dates").hidden = $("time-section").hidden = !days.length;
+  listFolders();
+  $("folder").addEventListener("input", () => update({ folder: $("folder").value }));
+  $("order").addEventListener("input", () => update({ order: $("order").value }));
+  document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+  $("reset").addEventListener("click", () => update({ ...NOTHING, order: wanted.order }));
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  $("theme").setAttribute("aria-pressed", dark);
+  $("theme").addEventListener("click", () => {
+    const now = $("theme").getAttribute("aria-pressed") !== "true";
+    $("theme").setAttribute("aria-pressed", now);
+    document.documentElement.dataset.theme = now ? "dark" : "light";
+  });
+  beginGallery();
+  update({});
+}
