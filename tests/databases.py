@@ -108,6 +108,16 @@ def save(
     return store.save_faces(PhotoFile(path, size, mtime_ns), faces, estimates)
 
 
+PHOTOS = [f"/p/{number:03}.jpg" for number in range(120)]
+
+
+def photo(path: str, faces: int | None = None) -> tuple[PhotoFile, PhotoFaces, list[Estimate]]:
+    """What `Store.save_many` takes of a photo; its number decides how many faces it has."""
+    ages = [float(20 + index) for index in range(int(path[-7:-4]) % 4 if faces is None else faces)]
+    found = PhotoFaces("c", 640, 480, None, detections(len(ages)))
+    return PhotoFile(path, 100, 1), found, [Estimate(age, age - 5, age + 5) for age in ages]
+
+
 def known(store: Store, path: str) -> KnownPhoto:
     return store.known([path])[path]
 

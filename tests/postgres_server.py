@@ -37,11 +37,11 @@ class Server:
                 cursor = connection.execute(statement)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
 
-    def new_database(self, options: str = "TEMPLATE template0 ENCODING 'UTF8'") -> str:
-        """The URL of a new, empty database."""
+    def new_database(self) -> str:
+        """The URL of an empty place for tables: a schema, which is made (and removed) much faster."""
         name = f"photos{next(self.names)}"
-        self.run(f"CREATE DATABASE {name} {options}")
-        return self.url(name)
+        self.run(f"CREATE SCHEMA {name}")
+        return f"{self.url('postgres')}?options=-csearch_path%3D{name}"
 
 
 def programs() -> Path:

@@ -1,10 +1,12 @@
-"""The database over time: upgraded, checked, damaged and copied, with real SQLite files."""
+"""The database over time: upgraded and checked, both kinds; damaged and copied, SQLite files."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +17,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from databases import HOLD_LOCK, another_process, opened, run_sql
+from databases import HOLD_LOCK, Place, another_process, opened, run_sql
 from small_library import BROKEN, LATIN, store_library
 from sqlalchemy import Engine
 
@@ -47,11 +49,18 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def place(new_database: Callable[[], Place]) -> Place:
+    place = new_database()
+    store_library(place)
+    return place
+
+
 # --- schema -----------------------------------------------------------------------------------
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
-    with opened(tmp_path / "new.db", create=True) as engine, engine.connect() as connection:
+def test_the_migrations_make_exactly_the_tables_of_the_models(new_database: Callable[[], Place]) -> None:
+    with opened(new_database(), create=True) as engine, engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
@@ -103,19 +112,52 @@ def test_an_upgrade_that_fails_halfway_leaves_the_database_as_it_was(tmp_path: P
     assert run_sql(path, "SELECT name FROM sqlite_master") == [("faces_view",)]
 
 
-def test_an_upgrade_of_an_up_to_date_database_does_nothing(database: Path) -> None:
-    with opened(database, create=True) as engine:
+def test_an_upgrade_of_an_up_to_date_database_does_nothing(place: Place) -> None:
+    with opened(place, create=True) as engine:
         upgrade(engine)
         assert table_counts(engine)["photo"] == 7
 
 
-def test_the_view_has_the_columns_and_rows_of_the_csv(database: Path) -> None:
-    with opened(database, read_only=True) as engine:
+UPGRADE = """
+import sys
+from photoage.db import open_database
+print("ready", flush=True)
+sys.stdin.readline()
+open_database(sys.argv[1], create=True).dispose()
+"""
+
+
+def test_programs_that_upgrade_at_the_same_time_wait_for_each_other(
+    new_database: Callable[[], Place],
+) -> None:
+    place = new_database()
+    command = [sys.executable, "-c", UPGRADE, str(place)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60) for process in processes] == [("", None)] * 4
+    assert [process.returncode for process in processes] == [0] * 4
+    with opened(place, read_only=True) as engine:
+        assert table_counts(engine)["photo"] == 0
+
+
+def test_the_view_has_the_columns_and_rows_of_the_csv(place: Place) -> None:
+    with opened(place, read_only=True) as engine, engine.connect() as connection:
         faces = list(iter_faces(engine, FaceFilter()))
-    with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute("SELECT * FROM faces_view ORDER BY path, face_index")
-        assert tuple(column[0] for column in rows.description) == FIELDS
+        rows = connection.exec_driver_sql("SELECT * FROM faces_view ORDER BY path, face_index")
+        assert tuple(rows.keys()) == FIELDS
         assert [(decode_path(row[0]), *row[1:]) for row in rows] == faces
+
+
+def test_the_view_uses_the_index_of_ages(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
         plan = connection.execute("EXPLAIN QUERY PLAN SELECT * FROM faces_view WHERE age > 60").fetchall()
     assert any("ix_estimate_age" in step[3] for step in plan)
 
@@ -123,14 +165,16 @@ def test_the_view_has_the_columns_and_rows_of_the_csv(database: Path) -> None:
 # --- care -------------------------------------------------------------------------------------
 
 
-def test_check_finds_what_is_wrong(database: Path) -> None:
-    with opened(database, read_only=True) as engine:
+def test_check_finds_what_is_wrong(place: Place) -> None:
+    with opened(place, read_only=True) as engine:
         assert check_integrity(engine) == []
-    run_sql(database, "UPDATE estimate SET current = 0 WHERE id = 1")
-    with opened(database, read_only=True) as engine:
+    run_sql(place, "UPDATE estimate SET current = false WHERE id = 1")
+    with opened(place, read_only=True) as engine:
         assert check_integrity(engine) == ["1 faces without a current estimate"]
-    run_sql(database, "DELETE FROM photo WHERE id = 1")  # plain connections do not enforce foreign keys
-    with opened(database, read_only=True) as engine:
+    # SQLite's plain connections do not enforce foreign keys, PostgreSQL's can be made not to.
+    unchecked = ["SET session_replication_role = replica"] if isinstance(place, str) else []
+    run_sql(place, *unchecked, "DELETE FROM photo WHERE id = 1")
+    with opened(place, read_only=True) as engine:
         assert check_integrity(engine) == [
             f"face row {row} refers to a photo that is not there" for row in (1, 2)
         ]

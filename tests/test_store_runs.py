@@ -1,11 +1,13 @@
-"""Scan runs, the lock between them, and scans that are killed, on real database files."""
+"""Scan runs, the lock between them, and scans that are killed, in real databases of both kinds."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,30 +15,41 @@ from databases import (
     CHECKPOINT,
     DETECTOR,
     HOLD_LOCK,
+    LATER_CHECKPOINT,
     LATIN,
+    PHOTOS,
+    Place,
     another_process,
     assert_sound,
     begin,
     opened,
+    photo,
+    run_sql,
     save,
     stored_ages,
 )
 
 from photoage import sqlite
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.query import FaceFilter, count_faces, iter_runs
+from photoage.query import FaceFilter, count_faces, iter_faces, iter_runs
+from photoage.records import Estimate
 from photoage.store import RunCounts, Store
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(new_database: Callable[[], Place]) -> Place:
+    return new_database()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
     return tmp_path / "photoage.db"
 
 
 # --- scan runs ----------------------------------------------------------------------------------
 
 
-def test_a_run_is_recorded_from_beginning_to_end(path: Path) -> None:
+def test_a_run_is_recorded_from_beginning_to_end(path: Place) -> None:
     counts = RunCounts(9, 1, 2, 3, 4, 5, 6, 7, 8)
     with Store.open(path) as store:
         first = begin(store, roots=[LATIN, "/q"])  # and killed, as far as the database can tell
@@ -54,7 +67,7 @@ def test_a_run_is_recorded_from_beginning_to_end(path: Path) -> None:
     assert counts.finished == 1 + 2 + 3 + 5 + 6 + 7
 
 
-def test_the_same_model_under_another_name_is_the_same_model(path: Path) -> None:
+def test_the_same_model_under_another_name_is_the_same_model(path: Place) -> None:
     with Store.open(path) as store:
         begin(store)
         before = (store.detector_id, store.checkpoint_id)
@@ -78,38 +91,42 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
-def test_a_second_scan_is_told_at_once(path: Path, tmp_path: Path) -> None:
-    alias = tmp_path / "alias.db"
-    alias.symlink_to(path)
+def test_a_second_scan_is_told_at_once(path: Place) -> None:
     with another_process(SCAN_ON, path):
-        for name in (path, alias):
-            start = time.monotonic()
-            with pytest.raises(DatabaseLockedError, match="another scan is writing to"):
-                Store.open(name)
-            assert time.monotonic() - start < 2
+        start = time.monotonic()
+        with pytest.raises(DatabaseLockedError, match="another scan is writing to"):
+            Store.open(path)
+        assert time.monotonic() - start < 2
         with opened(path, read_only=True) as engine:  # reading goes on
             assert count_faces(engine, FaceFilter()) == 0
     with Store.open(path) as store:
         begin(store)
 
 
-def test_another_writer_costs_the_batch_but_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_of_the_same_file_by_another_name_is_told(file: Path, tmp_path: Path) -> None:
+    alias = tmp_path / "alias.db"
+    alias.symlink_to(file)
+    with Store.open(file), pytest.raises(DatabaseLockedError, match="another scan is writing to"):
+        Store.open(alias)
+
+
+def test_another_writer_costs_the_batch_but_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.2)
-    with Store.open(path) as store:
+    with Store.open(file) as store:
         begin(store)
         save(store, "/p/a.jpg", 1)
         store.commit()
-        with another_process(HOLD_LOCK, path):
+        with another_process(HOLD_LOCK, file):
             with pytest.raises(DatabaseLockedError) as caught:
                 save(store, "/p/b.jpg", 2)
-            assert str(caught.value) == f"{path}: another process is writing to it"
-            assert stored_ages(path) == [1.0]
+            assert str(caught.value) == f"{file}: another process is writing to it"
+            assert stored_ages(file) == [1.0]
         save(store, "/p/b.jpg", 2)
         store.commit()
-    assert stored_ages(path) == [1.0, 2.0]
+    assert stored_ages(file) == [1.0, 2.0]
 
 
-def test_a_killed_scan_leaves_whole_photos_and_no_lock(path: Path) -> None:
+def test_a_killed_scan_leaves_whole_photos_and_no_lock(path: Place) -> None:
     for attempt in range(5):
         with another_process(SCAN_ON, path) as process:
             time.sleep(0.02 + 0.05 * attempt)
@@ -122,12 +139,12 @@ def test_a_killed_scan_leaves_whole_photos_and_no_lock(path: Path) -> None:
         assert [run.status for run in iter_runs(engine)] == ["interrupted"] * 5 + ["running"]
 
 
-def test_a_store_that_cannot_be_opened_holds_no_lock(path: Path) -> None:
-    path.write_text("not a database")
+def test_a_store_that_cannot_be_opened_holds_no_lock(file: Path) -> None:
+    file.write_text("not a database")
     with pytest.raises(DatabaseError, match="is not a database"):
-        Store.open(path)
-    path.unlink()
-    with Store.open(path) as store:
+        Store.open(file)
+    file.unlink()
+    with Store.open(file) as store:
         begin(store)
 
 
@@ -141,7 +158,78 @@ def test_the_lock_of_a_database_that_cannot_be_written_is_one_line(tmp_path: Pat
         Store.open(tmp_path / "photoage.db")
 
 
-def test_the_program_that_ends_without_closing_lets_the_next_scan_in(path: Path) -> None:
+def test_the_program_that_ends_without_closing_lets_the_next_scan_in(path: Place) -> None:
     code = "import sys; from photoage.store import Store; store = Store.open(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     Store.open(path).close()
+
+
+# --- several writers ----------------------------------------------------------------------------
+
+WRITE_TOO = """
+import random, sys
+from databases import PHOTOS, photo
+from photoage.store import Store
+chance = random.Random(sys.argv[3])
+with Store.join(sys.argv[1], int(sys.argv[2])) as store:
+    print("joined", flush=True)
+    sys.stdin.readline()
+    for _ in range(3):
+        paths = random.Random(chance.random()).sample(PHOTOS, len(PHOTOS))
+        for start in range(0, len(paths), 20):
+            store.save_many([photo(path) for path in paths[start:start + 20]])
+            store.commit()
+print("done")
+"""
+
+
+def test_writers_of_the_same_photos_double_and_lose_nothing(path: Place) -> None:
+    with Store.open(path) as store:
+        run_id = begin(store)
+        command = [sys.executable, "-c", WRITE_TOO, str(path), str(run_id)]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        writers = [
+            subprocess.Popen(
+                [*command, seed], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for seed in "abc"
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "joined\n"
+        assert [writer.communicate("go\n", timeout=120)[0] for writer in writers] == ["done\n"] * 3
+        assert [writer.returncode for writer in writers] == [0] * 3
+        # Nor is anything left of what was stored differently before.
+        store.save_many([photo(PHOTOS[0]), photo(PHOTOS[1], 9), photo(PHOTOS[1])])
+        store.commit()
+    with opened(path, read_only=True) as engine:
+        faces = [(face.path, face.face_index, face.age) for face in iter_faces(engine, FaceFilter())]
+    assert faces == [
+        (name, index, estimate.age)
+        for name in PHOTOS
+        for index, estimate in enumerate(photo(name)[2])
+    ]  # fmt: skip
+    assert_sound(path)
+
+
+def test_estimates_by_two_writers_are_not_doubled(path: Place) -> None:
+    with Store.open(path) as store:
+        begin(store)
+        photo_id = save(store, "/p/a.jpg", 30, 40)
+        store.commit()
+        begin(store, LATER_CHECKPOINT)
+        with Store.join(path, store.run_id) as other:
+            for writer in (store, other, store):
+                writer.add_estimates(photo_id, [Estimate(33, 30, 36), Estimate(44, 40, 48)])
+                writer.commit()
+    assert stored_ages(path) == [33.0, 44.0]
+    assert run_sql(path, "SELECT count(*) FROM estimate") == [(4,)]
+    assert_sound(path)
+
+
+def test_nobody_joins_a_run_that_is_not_there(path: Place) -> None:
+    with pytest.raises(DatabaseError):
+        Store.join(path, 1)
+    Store.open(path).close()
+    with pytest.raises(DatabaseError, match="has no scan run 1"):
+        Store.join(path, 1)
