@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -25,6 +26,9 @@ from watchdog.observers import Observer
 from photoage.filesystem import filesystem_type, is_network
 from photoage.records import PhotoFile
 from photoage.walk import WalkOptions, walk_changed
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
 
 QUIET = 2.0  # seconds without a change after which a photo counts as written
 POLL = 30.0  # seconds between looks at the roots where the system does not tell
@@ -118,22 +122,22 @@ class _Telling:
 
     def __init__(self, changes: _Changes) -> None:
         self._changes = changes
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
 
     def start(self, roots: Sequence[str], options: WalkOptions, warn: Callable[[str], None]) -> bool:
         """Begin (again) to note what changes under the roots. False if the system cannot tell all."""
         self.stop()
-        self._observer = Observer()
         try:
-            self._observer.start()
+            self._observer = observer = Observer()
+            observer.start()
             for root in roots:
-                self._observer.schedule(
+                observer.schedule(
                     self._changes, root, recursive=True, event_filter=_TOLD, follow_symlink=options.follow
                 )
             if sys.platform == "linux":
                 # Folders beyond the limit of watches are left out silently: see whether one more fits.
                 for parent in {os.path.dirname(root) for root in roots}:
-                    self._observer.schedule(FileSystemEventHandler(), parent, event_filter=[DirDeletedEvent])
+                    observer.schedule(FileSystemEventHandler(), parent, event_filter=[DirDeletedEvent])
         except OSError as error:
             warn(f"the system does not tell of changes ({error.strerror}): looking every {POLL:.0f} seconds")
             self.stop()
@@ -141,9 +145,10 @@ class _Telling:
         return True
 
     def stop(self) -> None:
-        if self._observer.is_alive():
+        if self._observer is not None:
             self._observer.stop()
             self._observer.join()
+            self._observer = None
 
 
 def _on_network(roots: Sequence[str], warn: Callable[[str], None]) -> bool:
