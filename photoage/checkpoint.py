@@ -56,6 +56,11 @@ class CheckpointInfo:
     licence: str = "non-commercial research only (derived from UTKFace and InsightFace models)"
 
 
+def int8_path(checkpoint: Path) -> Path:
+    """Where the 8-bit form of a checkpoint is, if it has one: beside it."""
+    return checkpoint.with_suffix(".int8.onnx")
+
+
 def read_checkpoint_info(path: Path) -> CheckpointInfo:
     """Only the metadata of a checkpoint. Raises `CheckpointError`."""
     try:

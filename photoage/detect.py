@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import importlib.util
 import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from photoage.digest import file_sha256
 from photoage.errors import DetectorError, DeviceError
 from photoage.records import Detection, FloatArray, ImageArray
 
@@ -46,18 +45,6 @@ class DetectorFile:
     name: str
     path: Path
     sha256: str
-
-
-@lru_cache(maxsize=16)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, remembered while its size and modification time stay the same."""
-    stat = path.stat()
-    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def package_file(package: str, relative: str) -> Path | None:

@@ -29,6 +29,7 @@ class EvaluateJob:
     splits: Path | None = None
     split: str | None = None
     device: str = "auto"
+    precision: str = "auto"
     workers: int | None = None
 
 
@@ -94,7 +95,7 @@ def evaluate_crops(
 
     `progress` gets images done and their total. Raises `PhotoageError`.
     """
-    predictor = Predictor(job.checkpoint, choose_device(job.device))
+    predictor = Predictor(job.checkpoint, choose_device(job.device), job.precision)
     samples, malformed = chosen_samples(job)
     faces = align_samples(
         samples,

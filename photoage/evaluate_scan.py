@@ -33,7 +33,9 @@ def evaluate_scanned(
 
 def _scanned(job: EvaluateJob, database: Path, progress: Callable[[int, int], None]) -> Evaluation:
     samples, malformed = chosen_samples(job)
-    options = ScanOptions(checkpoint=str(job.checkpoint), device=job.device, workers=job.workers)
+    options = ScanOptions(
+        checkpoint=str(job.checkpoint), device=job.device, precision=job.precision, workers=job.workers
+    )
     scan(
         [],
         database,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from photoage.checkpoint import CheckpointInfo, read_checkpoint_info
+from photoage.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
 from photoage.detect import (
     DEFAULT_DETECTOR,
     DEFAULT_FILE,
@@ -16,11 +16,11 @@ from photoage.detect import (
     DEFAULT_SHA256,
     DetectorFile,
     download_pack,
-    file_sha256,
     insightface_root,
     package_file,
     resolve_detector,
 )
+from photoage.digest import file_sha256
 from photoage.errors import CheckpointError, DetectorError, UsageError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -75,7 +75,10 @@ def known_models(weights: Path = WEIGHTS) -> list[Model]:
 
 
 def checkpoints(weights: Path = WEIGHTS) -> list[Model]:
-    """The checkpoints that ship as package data. Raises `CheckpointError` when none is described."""
+    """The checkpoints that ship as package data, their 8-bit forms among them.
+
+    Raises `CheckpointError` when none is described.
+    """
     pins = weights / PINS
     try:
         document = json.loads(pins.read_text(encoding="utf-8"))
@@ -92,12 +95,17 @@ def checkpoints(weights: Path = WEIGHTS) -> list[Model]:
 
 
 def default_checkpoint(weights: Path = WEIGHTS) -> Path:
-    """The shipped age checkpoint. Raises `CheckpointError` when it is missing or altered."""
-    model = next(model for model in checkpoints(weights) if model.default)
-    if problem := model.problem():
-        raise CheckpointError(problem)
-    assert model.path is not None
-    return model.path
+    """The shipped age checkpoint.
+
+    Raises `CheckpointError` when it, or its 8-bit form, is missing or altered.
+    """
+    shipped = checkpoints(weights)
+    path = next(model.path for model in shipped if model.default)
+    assert path is not None
+    for model in shipped:
+        if model.path in (path, int8_path(path)) and (problem := model.problem()):
+            raise CheckpointError(problem)
+    return path
 
 
 def downloaded_packs() -> list[Model]:
@@ -141,7 +149,7 @@ def _checkpoint(path: Path, sha256: str | None, default: bool) -> Model:
     try:
         info = read_checkpoint_info(path)
     except CheckpointError:
-        # Missing or damaged: `Model.problem` says which; its licence is the shipped ones' all the same.
+        # Missing or damaged (`Model.problem` says which), or an 8-bit form, which has no metadata.
         name, licence = path.stem, CheckpointInfo.licence
     else:
         name, licence = info.name, info.licence

@@ -9,7 +9,8 @@ from typing import Any
 
 from photoage.checkpoint import CheckpointInfo, read_checkpoint_info
 from photoage.decode import DecodeOptions
-from photoage.detect import DetectorFile, cuda_driver_present, file_sha256, resolve_detector
+from photoage.detect import DetectorFile, cuda_driver_present, resolve_detector
+from photoage.digest import file_sha256
 from photoage.models import default_checkpoint
 from photoage.records import DetectOptions
 from photoage.store import RunCounts
@@ -29,6 +30,7 @@ class ScanOptions:
     checkpoint: str | None = None
     offline: bool = False
     device: str = "auto"
+    precision: str = "auto"
     require_gpu: bool = False
     workers: int | None = None
     batch_size: int = 32

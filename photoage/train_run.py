@@ -17,7 +17,8 @@ from photoage.dataset import (
     cached_faces,
     read_utkface,
 )
-from photoage.detect import DEFAULT_PACKAGE, TEACHER_FILE, default_detector, file_sha256, package_file
+from photoage.detect import DEFAULT_PACKAGE, TEACHER_FILE, default_detector, package_file
+from photoage.digest import file_sha256
 from photoage.errors import CheckpointError, DataError, UsageError
 from photoage.plots import INSTALL, can_plot, plot_training
 from photoage.splits import SPLITS, find_groups, grouped_split, read_splits, write_splits

@@ -11,6 +11,7 @@ import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_json, print_line
+from photoage.cli.scan_options import precision_option
 from photoage.cli.train import cache_folder, cache_option
 from photoage.errors import PhotoageError
 
@@ -59,6 +60,7 @@ GROUPS = {"by_age": "age", "by_gender": "gender", "by_ethnicity": "ethnicity", "
     show_default=True,
     help="Where the model runs.",
 )
+@precision_option
 @click.option(
     "-j", "--workers", type=click.IntRange(min=1), help="Processes that read images [default: one per core]."
 )

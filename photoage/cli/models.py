@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_json, print_line, print_paths, readable_size
+from photoage.cli.train import cache_folder, cache_option
 
 if TYPE_CHECKING:
     from photoage.models import Model
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 @click.group()
 @global_options
 def models(context: Context) -> None:
-    """List, locate, verify and download models.
+    """List, locate, verify, download and quantise models.
 
     All pretrained models here are for non-commercial research only; `photoage models list` names
     the licence of each.
@@ -55,7 +57,7 @@ def list_models(context: Context, as_json: bool) -> None:
 
 
 def _describe(model: Model) -> dict[str, Any]:
-    from photoage.detect import file_sha256
+    from photoage.digest import file_sha256
 
     there = model.path is not None and model.path.is_file()
     return {
@@ -130,3 +132,36 @@ def download(context: Context, name: str) -> None:
     model = download_model(name)
     context.say(f"{model.name}: {model.licence}")
     print_paths([str(model.path)], nul=False)
+
+
+@models.command(short_help="Make the 8-bit form of a checkpoint.")
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    metavar="UTKFace.tar.gz|FOLDER",
+    help="Training images; a few hundred faces of them calibrate the activations.",
+)
+@click.option(
+    "--splits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="Columns file and split: only images of the split train are used.",
+)
+@cache_option
+@global_options
+def quantise(context: Context, checkpoint: Path, data: Path, splits: Path | None, cache: Path | None) -> None:
+    """Write CHECKPOINT in 8-bit integers beside it, as NAME.int8.onnx; scans on a CPU then use that.
+
+    `photoage evaluate --precision int8` tells what it costs in accuracy.
+
+    \b
+    Example:
+      photoage models quantise my.safetensors --data UTKFace.tar.gz --splits splits.csv
+    """
+    from photoage.quantise import QuantiseJob
+    from photoage.quantise import quantise as make
+
+    context.say("calibrating; this takes a minute or two")
+    print_paths([str(make(QuantiseJob(checkpoint, data, cache_folder(cache), splits)))], nul=False)

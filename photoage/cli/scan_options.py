@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "int8", "half", "float"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the age model: 8-bit integers (CPU only), bf16 or fp16, or float32.",
+)
+
 _SHARED: tuple[Callable[[Function], Function], ...] = (
     click.option("-E", "--exclude", multiple=True, metavar="GLOB", help="Skip matching files and folders."),
     click.option("-L", "--follow", is_flag=True, help="Follow symbolic links."),
@@ -39,6 +47,7 @@ _SHARED: tuple[Callable[[Function], Function], ...] = (
         show_default=True,
         help="Where the models run.",
     ),
+    precision_option,
     click.option("--require-gpu", is_flag=True, help="Fail instead of running on the CPU."),
     click.option(
         "--detector", metavar="NAME|FOLDER|FILE", help="InsightFace pack, its folder, or an .onnx file."

@@ -1,0 +1,90 @@
+"""The 8-bit form of the age model: shipped, made, and held against the checkpoint it belongs to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from labelled_faces import make_data, portraits
+
+from photoage.age_model import Predictor, load_model, save_checkpoint
+from photoage.checkpoint import int8_path, read_checkpoint_info
+from photoage.cli import cli
+from photoage.errors import CheckpointError, DeviceError
+from photoage.models import default_checkpoint
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def crops() -> torch.Tensor:
+    """(4, 112, 112, 3) uint8 RGB crops of four people."""
+    faces = [
+        cv2.resize(face[30:230, 30:230], (112, 112), interpolation=cv2.INTER_AREA) for face in portraits()
+    ]
+    return torch.from_numpy(np.stack(faces))
+
+
+def test_a_cpu_estimates_in_8_bits_as_in_float(crops: torch.Tensor) -> None:
+    auto, exact = Predictor(default_checkpoint(), CPU), Predictor(default_checkpoint(), CPU, "float")
+    assert (auto.precision, exact.precision) == ("int8", "float32")
+    difference = (auto.predict(crops) - exact.predict(crops)).abs()
+    assert float(difference.mean()) < 0.5
+    assert float(difference.max()) < 1.5
+
+
+def test_the_8_bit_form_of_another_checkpoint_is_not_used(tmp_path: Path, crops: torch.Tensor) -> None:
+    checkpoint = tmp_path / "own.safetensors"
+    shutil.copy(default_checkpoint(), checkpoint)
+    assert Predictor(checkpoint, CPU).precision != "int8"
+    shutil.copy(int8_path(default_checkpoint()), int8_path(checkpoint))
+    assert Predictor(checkpoint, CPU).precision == "int8"  # the same weights under another name
+    info = read_checkpoint_info(checkpoint)
+    model = load_model(checkpoint)
+    model.backbone.fc.bias.data += 1
+    save_checkpoint(checkpoint, model.backbone, info)
+    assert Predictor(checkpoint, CPU).precision != "int8"
+    with pytest.raises(CheckpointError, match=r"own\.int8\.onnx: was made from another checkpoint"):
+        Predictor(checkpoint, CPU, "int8")
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="8-bit precision is for the CPU only"):
+        Predictor(default_checkpoint(), torch.device("cuda"), "int8")
+    checkpoint = tmp_path / "own.safetensors"
+    shutil.copy(default_checkpoint(), checkpoint)
+    with pytest.raises(CheckpointError, match=r"own\.int8\.onnx: not a usable 8-bit model"):
+        Predictor(checkpoint, CPU, "int8")
+    int8_path(checkpoint).write_bytes(b"no model")
+    with pytest.raises(CheckpointError, match=r"own\.int8\.onnx: not a usable 8-bit model"):
+        Predictor(checkpoint, CPU, "int8")
+    assert Predictor(checkpoint, CPU).precision != "int8"
+
+
+def test_quantise_makes_the_8_bit_form_beside_the_checkpoint(tmp_path: Path, crops: torch.Tensor) -> None:
+    checkpoint = tmp_path / "own.safetensors"
+    shutil.copy(default_checkpoint(), checkpoint)
+    make_data(tmp_path / "data", 8)
+    done = CliRunner().invoke(
+        cli,
+        ["models", "quantise", str(checkpoint), "--data", str(tmp_path / "data"), "--cache", str(tmp_path)],
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(int8_path(checkpoint))
+    made, exact = Predictor(checkpoint, CPU), Predictor(checkpoint, CPU, "float")
+    assert made.precision == "int8"
+    assert float((made.predict(crops) - exact.predict(crops)).abs().mean()) < 1.5
+
+
+def test_quantising_without_training_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    done = CliRunner().invoke(
+        cli, ["models", "quantise", str(default_checkpoint()), "--data", str(tmp_path / "data")]
+    )
+    assert done.exit_code == 1
+    assert str(tmp_path / "data") in done.stderr
