@@ -65,7 +65,9 @@ def merged(existing: bytes | None, faces: Sequence[FaceRow], orientation: int) -
             _append(_region_list(info), _region(face, box))
     if existing and etree.canonicalize(root, strip_text=True) == before:
         return None
-    return _serialise(root, existing or EMPTY)
+    content = _serialise(root, existing or EMPTY)
+    _parse(content)  # nothing is written that could not be read again
+    return content
 
 
 # --- the packet -----------------------------------------------------------------------------------
@@ -307,8 +309,11 @@ def _extend(region: Element, values: dict[str, str]) -> None:
 
 
 def _set_all(element: Element, values: dict[str, str]) -> None:
-    """Set attributes under photoage's prefix, which only a new element can be given."""
-    new = etree.Element(element.tag, {**element.attrib, **values}, {**element.nsmap, "photoage": OWN})
+    """Set attributes under a prefix of photoage's, which only a new element can be given."""
+    prefix = "photoage"
+    while element.nsmap.get(prefix, OWN) != OWN:  # a namespace of the same prefix would be mixed up
+        prefix += "_"
+    new = etree.Element(element.tag, {**element.attrib, **values}, {**element.nsmap, prefix: OWN})
     new.text, new.tail = element.text, element.tail
     new.extend(list(element))
     element.getparent().replace(element, new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +239,44 @@ def test_boxes_end_at_the_edge_of_the_photo() -> None:
     content = changed(None, outside, FACE._replace(x1=-100, x2=100))
     (found,) = etree.fromstring(content).iterfind(".//mwg:Area", NAMES)
     assert (found.get(f"{{{AREA}}}x"), found.get(f"{{{AREA}}}w")) == ("0.050000", "0.100000")
+
+
+def test_a_namespace_of_the_same_prefix_is_told_apart() -> None:
+    """As of a later photoage, whose fields are not ours to change."""
+    later = f'{ITEM}<r:Extensions xmlns:photoage="urn:later/" photoage:Age="7"/></rdf:li>'
+    content = changed(packet(later))
+    (found,) = etree.fromstring(content).iterfind(".//mwg:Extensions", NAMES)
+    assert (found.get("{urn:later/}Age"), found.get(f"{{{OWN}}}Age")) == ("7", "34.25")
+
+
+def test_damage_is_refused_or_survived() -> None:
+    """Packets with random bytes, words and cuts: left, or made into one that reads and stays."""
+    chance = random.Random(1)
+    packets = [packet(region) for region in NAMED.values()]
+    packets += [changed(content, FACE, SECOND) for content in packets]
+    words = re.compile(
+        rb'rdf:li|Description|Region\w+|Bag|Area|Extensions| rdf:parseType="Resource"|[\d.]+|invalid'
+    )
+    merges, causes = 0, set[str]()
+    for _ in range(1500):
+        content = bytearray(chance.choice(packets))
+        if chance.random() < 0.3:
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        elif chance.random() < 0.7:
+            start, end = chance.choice(list(words.finditer(content))).span()
+            content[start:end] = chance.choice([b"", b"rdf:Seq", b"Area", b"Name", b"-1", b"1e999"])
+        else:
+            start = chance.randrange(len(content))
+            del content[start : start + chance.randrange(60)]
+        try:
+            once = merged(bytes(content), [FACE, SECOND], 1)
+        except SidecarError as error:
+            causes.add(str(error))
+            continue
+        assert once is None or merged(once, [FACE, SECOND], 1) is None
+        merges += 1
+    assert merges > 100
+    assert not any("\n" in cause for cause in causes)
 
 
 def test_deep_nesting_is_refused_not_followed() -> None:
