@@ -125,6 +125,7 @@ class _Page:
     def totals(self, wanted: FaceFilter) -> dict[str, Any]:
         return {
             "block": BLOCK,
+            "separator": os.sep,
             "photos": len(self._photos),
             "filter": _in_words(wanted),
             "order": wanted.sort,

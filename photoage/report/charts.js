@@ -86,8 +86,11 @@ function drawTime() {
     cell.setAttribute("fill-opacity", (0.18 + 0.82 * Math.sqrt(number / most)).toFixed(2));
     chart.append(cell);
   }));
-  const every = Math.max(1, Math.ceil((months < 12 ? 58 : months === 12 ? 42 : 78) / cellWidth));
-  for (let i = 0; i < columns; i += every) chart.append(text(x(i) + 1, top + height + 16, "start", periodName(start + i * months, months)));
+  const label = months < 12 ? 54 : months === 12 ? 40 : 72; // pixels
+  const every = Math.max(1, Math.ceil(label / cellWidth));
+  for (let i = 0; i < columns && x(i) + label <= width + 12; i += every) {
+    chart.append(text(x(i) + 1, top + height + 16, "start", periodName(start + i * months, months)));
+  }
   $("time").replaceChildren(chart);
   $("time-note").textContent =
     `Across: when a photo was taken; upwards: estimated age. The stronger the colour, the more faces, up to ${count(most)}.` +

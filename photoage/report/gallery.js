@@ -12,14 +12,19 @@ function beginGallery() {
     waiting = true;
   };
   addEventListener("scroll", soon, { passive: true });
-  let width = 0;
+  let width = $("grid").clientWidth;
   new ResizeObserver(() => {
     if ($("grid").clientWidth === width) return soon();
     width = $("grid").clientWidth;
+    const first = Math.max(0, Math.floor(-$("grid").getBoundingClientRect().top / rowHeight) * columns);
     update({});
+    if (first) scrollBy({ top: rowTop(first), behavior: "instant" });
   }).observe(document.body);
   $("grid").addEventListener("keydown", moveByKey);
 }
+
+/** Where in the window the row of a face begins. */
+const rowTop = (position) => $("grid").getBoundingClientRect().top + Math.floor(position / columns) * rowHeight;
 
 /** Lay out the faces that are shown now, from the first if they are other ones than before. */
 function showGallery() {
@@ -104,7 +109,7 @@ function moveByKey(event) {
   const to = { Home: 0, End: shown.length - 1 }[event.key] ?? from + by;
   if (!(to >= 0 && to < shown.length) || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  const top = $("grid").getBoundingClientRect().top + Math.floor(to / columns) * rowHeight;
+  const top = rowTop(to);
   if (top < 0) scrollBy({ top: top - 12, behavior: "instant" });
   else if (top + rowHeight > innerHeight) scrollBy({ top: top + rowHeight - innerHeight, behavior: "instant" });
   showRows();

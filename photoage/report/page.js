@@ -37,8 +37,8 @@ const count = (number) => number.toLocaleString("en");
 const some = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const day = (face) => face.taken.slice(0, 10);
 const interval = (face) => `${Math.round(face.low)}\u2013${Math.round(face.high)}`;
-const path = (face) => folders[face.folder][0].replace(/[\\/]?$/, separator) + face.name;
-const separator = folders.some(([shown]) => shown.startsWith("/")) || !folders.length ? "/" : "\\";
+const inside = (folder) => (folder.endsWith(totals.separator) ? folder : folder + totals.separator);
+const path = (face) => inside(folders[face.folder][0]) + face.name;
 
 // --- filter and order -----------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ function update(change) {
   showGallery();
 }
 
-const isWithin = (name, folder) => name === folder || name.startsWith(folder.replace(/[\\/]?$/, separator));
+const isWithin = (name, folder) => name === folder || name.startsWith(inside(folder));
 
 // --- controls -------------------------------------------------------------------------------
 
@@ -98,10 +98,10 @@ function showCounts() {
   const missing = shown.reduce((sum, face) => sum + (face.problem !== undefined), 0);
   $("count").textContent = count(shown.length);
   $("of").textContent =
-    (shown.length === faces.length ? (shown.length === 1 ? "face" : "faces") : `of ${some(faces.length, "face")}`) +
-    (missing ? `, ${count(missing)} without a picture` : "");
+    shown.length < faces.length ? `of ${some(faces.length, "face")}` : faces.length === 1 ? "face" : "faces";
+  $("without").textContent = missing ? `${count(missing)} without a picture: the photo is gone or changed` : "";
   clearTimeout(announcing); // said once the hand rests
-  announcing = setTimeout(() => ($("live").textContent = `${$("count").textContent} ${$("of").textContent}`), 500);
+  announcing = setTimeout(() => ($("live").textContent = `${$("count").textContent} ${$("of").textContent}. ${$("without").textContent}`), 500);
 }
 
 function showControls() {
@@ -119,27 +119,38 @@ function showControls() {
   $("reset").disabled = Object.keys(NOTHING).every((key) => key === "order" || wanted[key] === NOTHING[key]);
 }
 
-/** Set one end of the age range; the other gives way. */
-function setAge(end, value) {
+/** Set one end of the age range; past the other end, it stops or pushes that along. */
+function setAge(end, value, push) {
   const age = Math.min(TOP, Math.max(0, Math.round(value)));
-  const other = end === "low" ? { high: Math.max(age, wanted.high) } : { low: Math.min(age, wanted.low) };
-  update({ [end]: age, ...other });
+  const [low, high] = end === "low" ? [age, wanted.high] : [wanted.low, age];
+  if (low <= high) update({ low, high });
+  else if (push) update({ low: age, high: age });
+  else update({ [end]: end === "low" ? wanted.high : wanted.low });
+}
+
+function takeNumber(end, finished) {
+  const field = $(`${end}-number`);
+  const typed = field.value !== "" && field.validity.valid ? field.valueAsNumber : NaN;
+  // Of 35 the 3 is typed first, which is no reason yet to move the other end.
+  const early = end === "low" ? typed > wanted.high : typed < wanted.low;
+  if (!isNaN(typed) && (finished || !early)) setAge(end, typed, true);
+  if (finished) field.value = wanted[end];
 }
 
 function listFolders() {
   const sizes = new Map();
   for (const face of faces) {
-    for (let name = folders[face.folder][0]; name; name = name.slice(0, Math.max(0, name.lastIndexOf(separator)))) {
+    for (let name = folders[face.folder][0]; name; name = name.slice(0, Math.max(0, name.lastIndexOf(totals.separator)))) {
       sizes.set(name, (sizes.get(name) ?? 0) + 1);
     }
   }
-  // What every face is in says nothing, apart from the innermost such folder's name above its children.
-  const told = [...sizes].filter(([, size]) => size < faces.length);
-  const largest = told.sort((a, b) => b[1] - a[1]).slice(0, 500).sort(([a], [b]) => (a < b ? -1 : 1));
+  // Folders that hold every face tell nothing: names begin after the innermost of them.
+  const parts = [...sizes].filter(([, size]) => size < faces.length);
+  const largest = parts.sort((a, b) => b[1] - a[1]).slice(0, 500).sort(([a], [b]) => (a < b ? -1 : 1));
   const common = [...sizes].filter(([, size]) => size === faces.length).reduce((a, [b]) => (b.length > a.length ? b : a), "");
   for (const [name, size] of largest) {
-    const text = name.slice(common.length).replace(/^[\\/]/, "");
-    $("folder").add(new Option(`${text} (${count(size)})`, name));
+    const told = name.slice(common.length && inside(common).length);
+    $("folder").add(new Option(`${told} (${count(size)})`, name));
   }
   $("folder").disabled = largest.length === 0;
 }
@@ -149,14 +160,13 @@ function begin() {
   $("summary").textContent =
     `${some(faces.length, "face")} in ${some(totals.photos, "photo")}${range}` + (totals.filter ? `. Only: ${totals.filter}` : "");
   $("made").textContent =
-    `Made ${totals.made} by photoage ${totals.version}. Detector: ${totals.detector.join(", ")}. ` +
+    `Made on ${totals.made} by photoage ${totals.version}. Detector: ${totals.detector.join(", ")}. ` +
     `Age model: ${totals.checkpoint.join(", ")}.`;
   $("order").options[0].text = totals.order === "path" ? "By folder and name" : `By ${totals.order}, as asked for`;
   for (const end of ["low", "high"]) {
     $(end).max = $(`${end}-number`).max = TOP;
-    $(end).addEventListener("input", () => setAge(end, $(end).valueAsNumber));
-    $(`${end}-number`).addEventListener("input", (event) => event.target.validity.valid && event.target.value && setAge(end, event.target.valueAsNumber));
-    $(`${end}-number`).addEventListener("change", (event) => (event.target.value = wanted[end]));
+    $(end).addEventListener("input", () => setAge(end, $(end).valueAsNumber, false));
+    for (const kind of ["input", "change"]) $(`${end}-number`).addEventListener(kind, () => takeNumber(end, kind === "change"));
   }
   for (const end of ["from", "to"]) {
     $(end).min = days[0] ?? "";
@@ -169,13 +179,15 @@ function begin() {
   $("order").addEventListener("input", () => update({ order: $("order").value }));
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   $("reset").addEventListener("click", () => update({ ...NOTHING, order: wanted.order }));
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  $("theme").setAttribute("aria-pressed", dark);
-  $("theme").addEventListener("click", () => {
-    const now = $("theme").getAttribute("aria-pressed") !== "true";
-    $("theme").setAttribute("aria-pressed", now);
-    document.documentElement.dataset.theme = now ? "dark" : "light";
-  });
+  showTheme(matchMedia("(prefers-color-scheme: dark)").matches);
+  $("theme").addEventListener("click", () => showTheme($("theme").textContent === "Dark", true));
   beginGallery();
   update({});
+}
+
+/** The button offers the colours that are not in use. */
+function showTheme(dark, chosen) {
+  $("theme").textContent = dark ? "Light" : "Dark";
+  $("theme").setAttribute("aria-label", `${$("theme").textContent} colours`);
+  if (chosen) document.documentElement.dataset.theme = dark ? "dark" : "light";
 }
