@@ -24,7 +24,7 @@ interrupted.
 
 def reference() -> str:
     """The text of docs/cli.md."""
-    root = click.Context(cli, info_name="photoage")
+    root = click.Context(cli, info_name="photoage", **cli.context_settings)
     parts = [HEAD, *_command(cli, root, ())]
     return "\n".join(parts).rstrip() + "\n"
 
