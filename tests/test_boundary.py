@@ -206,7 +206,7 @@ def test_verbose_adds_the_traceback(trial: LazyGroup) -> None:
         (["query", "--min-age", "90", "--max-age", "10"], "90"),
         (["query", "--from-date", "2020", "--to-date", "2019"], "2020"),
         (["query", "--min-faces", "3", "--max-faces", "2"], "3"),
-        (["export"], "Missing option '-o'"),
+        (["export"], "say where to: -o FILE"),
         (["export", "-o", "faces.xlsx"], "none of .csv, .json, .jsonl, .parquet, .sqlite, .db"),
         (["export", "-o", "faces"], "none of .csv, .json, .jsonl, .parquet, .sqlite, .db"),
         (["export", "-o", "-", "--format", "xml"], "'xml' is not one of"),
