@@ -203,6 +203,22 @@ def test_without_notifications_it_looks(
     assert "inotify instance limit reached" in warning
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a user namespace, for its own limits")
+def test_more_folders_than_the_system_watches_are_looked_at(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+    limit = ["unshare", "-Ur", "sh", "-c", 'echo 5 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
+    if subprocess.run([*limit, "true"], capture_output=True).returncode:
+        pytest.skip("user namespaces are not allowed here")
+    code = (
+        "import sys, threading\nfrom photoage.walk import WalkOptions\nfrom photoage.watch import watch\n"
+        "print(next(watch(sys.argv[1:], WalkOptions(), threading.Event(), warn=print)))"
+    )
+    done = subprocess.run([*limit, sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert "inotify watch limit reached" in done.stdout
+    assert done.stdout.endswith("None\n")
+
+
 def test_changed_paths_are_what_a_walk_finds(tmp_path: Path, sample_library: Path) -> None:
     everything = [entry for entry in walk([str(sample_library)]) if isinstance(entry, PhotoFile)]
     all_paths = [entry.path for entry in everything]
