@@ -121,7 +121,7 @@ class FaceRow(NamedTuple):
 
 FIELDS = FaceRow._fields
 
-_COLUMNS = (
+_COLUMNS: tuple[Any, ...] = (
     Photo.path,
     Face.face_index,
     EstimateRow.age,
@@ -136,9 +136,10 @@ _COLUMNS = (
     Photo.height,
     type_coerce(Photo.taken_at, Text),
     type_coerce(Photo.scanned_at, Text),
-    select(DetectorRow.name).where(DetectorRow.id == Photo.detector_id).scalar_subquery(),
-    select(CheckpointRow.name).where(CheckpointRow.id == EstimateRow.checkpoint_id).scalar_subquery(),
+    Photo.detector_id,  # these two are replaced by names
+    EstimateRow.checkpoint_id,
 )
+_DETECTOR = FIELDS.index("detector")
 _NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
 
 
@@ -167,12 +168,27 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
-        for row in connection.execution_options(yield_per=CHUNK).execute(faces):
+        detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
+        for row in _reading(connection, wanted).execute(faces):
             try:
                 sum(row[_NUMBERS])
             except TypeError as error:
                 raise ValueError("a face with a value that is not a number") from error
-            yield FaceRow._make(row[: len(FIELDS)]), tuple(row[len(FIELDS) :])
+            names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
+            yield FaceRow._make((*row[:_DETECTOR], *names)), tuple(row[len(FIELDS) :])
+
+
+def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:
+    return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
+
+
+def _reading(connection: Connection, wanted: FaceFilter) -> Connection:
+    """The connection, reading rows only as they are asked for, unless there are few.
+
+    PostgreSQL finds rows with several processes only where all are fetched at once.
+    """
+    few = wanted.limit is not None and wanted.limit <= CHUNK
+    return connection if few else connection.execution_options(yield_per=CHUNK)
 
 
 def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
@@ -185,7 +201,7 @@ def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
         # Grouped by index, the faces would be read in the order of photos, which is slower for many.
         photos = photos.group_by(unindexed(Photo.id))
         photos = photos.order_by(*_order(key, wanted), Photo.path).limit(wanted.limit)
-        yield from connection.execution_options(yield_per=CHUNK).scalars(photos)
+        yield from _reading(connection, wanted).scalars(photos)
 
 
 def _sort_key(wanted: FaceFilter) -> ColumnElement[Any]:
