@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, datetime, time
@@ -28,15 +27,15 @@ from photoage.db import (
     DetectorRow,
     EstimateRow,
     Face,
-    PathText,
     Photo,
     ScanRun,
     database_errors,
     database_name,
     decode_path,
 )
-from photoage.dialect import backend, glob, unindexed
+from photoage.dialect import backend, unindexed
 from photoage.errors import UsageError
+from photoage.patterns import folder_of, path_tests
 
 Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)
@@ -254,7 +253,7 @@ def _ranges(wanted: FaceFilter) -> list[_Range]:
         first = wanted.from_date and datetime.combine(wanted.from_date, time.min)
         last = wanted.to_date and datetime.combine(wanted.to_date, time.max)
         found.append(_Range(Photo.id, Photo.taken_at, first, last))
-    if wanted.path_glob and (folder := _folder_of(wanted.path_glob)):
+    if wanted.path_glob and (folder := folder_of(wanted.path_glob)):
         found.append(_Range(Photo.id, Photo.path, folder, folder[:-1] + chr(ord(os.sep) + 1)))
     return found
 
@@ -298,7 +297,7 @@ def _tests(
     for item in ranges:
         yield from item.test(column(item.column))
     if wanted.path_glob is not None:
-        yield from _path_tests(column(Photo.path), wanted.path_glob)
+        yield from path_tests(column(Photo.path), wanted.path_glob)
     if wanted.min_score is not None:
         yield Face.det_score >= wanted.min_score
     if wanted.max_interval is not None:
@@ -325,27 +324,6 @@ def _only_estimates(wanted: FaceFilter) -> bool:
         wanted.min_score,
     )  # fmt: skip
     return all(value is None for value in elsewhere)
-
-
-def _path_tests(path: ColumnElement[str], pattern: str) -> Iterator[ColumnElement[bool]]:
-    # SQL negates a set of characters with ^, shells with ! as well.
-    pattern = re.sub(r"\[(!?)(\]?[^\]]*\])", lambda m: f"[{'^' if m[1] else ''}{m[2]}", pattern)
-    if os.sep not in pattern:
-        folder = func.rtrim(path, func.replace(path, os.sep, ""))  # all but the characters after the last /
-        name = func.substr(path, func.length(folder) + 1, type_=PathText())
-        yield glob(path, f"*{os.sep}{pattern}")  # the cheap test first
-        yield glob(name, pattern)
-    else:
-        anywhere = "" if os.path.isabs(pattern) or pattern.startswith("*") else f"*{os.sep}"
-        inside = "*" if pattern.endswith(os.sep) else ""
-        yield glob(path, f"{anywhere}{pattern}{inside}")
-
-
-def _folder_of(pattern: str) -> str:
-    """The folder, ending in a slash, that holds everything the pattern matches; empty if unknown."""
-    literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-    folder = literal[: literal.rfind(os.sep) + 1]
-    return folder if os.path.isabs(folder) and folder.count(os.sep) > 1 else ""
 
 
 # --- unreadable photos and scan runs ------------------------------------------------------------
