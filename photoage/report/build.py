@@ -70,7 +70,7 @@ def write_report(
         out.writelines(page.block(block))
         progress(page.faces)
     totals = _embedded("totals", "application/json", _json(page.totals(wanted)))
-    out.write(tail.replace("{{totals}}", totals).replace("{{script}}", script).encode())
+    out.write(tail.replace("{{script}}", script).replace("{{totals}}", totals).encode())
     return ReportSummary(page.faces, page.without_picture)
 
 

@@ -56,7 +56,9 @@ function drawTime() {
   const width = $("time").clientWidth;
   const [left, top, height] = [30, 6, 170];
   const [first, last] = [month(days[0]), month(days.at(-1))];
-  const months = PERIODS.find((length) => (last - first) / length < Math.max(4, (width - left) / 18)) ?? PERIODS.at(-1);
+  const shortest = last - first < 36 ? 1 : 12; // parts of years tell something of a few years only
+  const most = Math.max(4, (width - left) / 18);
+  const months = PERIODS.find((length) => length >= shortest && (last - first) / length < most) ?? PERIODS.at(-1);
   const start = Math.floor(first / months) * months;
   const columns = Math.floor((last - start) / months) + 1;
   const rows = TOP / BIN;
@@ -69,7 +71,7 @@ function drawTime() {
     cells[column][Math.floor(face.years / BIN)]++;
     ages[column].push(face.age);
   }
-  const most = Math.max(1, ...cells.map((column) => Math.max(...column)));
+  const peak = Math.max(1, ...cells.map((column) => Math.max(...column)));
   const [cellWidth, cellHeight] = [Math.min(48, (width - left) / columns), height / rows];
   const [x, y] = [(column) => left + column * cellWidth, (age) => top + height - (age / BIN) * cellHeight];
   const chart = svg("svg", { height: top + height + 20, role: "img", "aria-labelledby": "time-title time-note" });
@@ -83,7 +85,7 @@ function drawTime() {
     if (!number) return;
     const said = `${periodName(start + i * months, months)}, ${agesOf(bin)}: ${some(number, "face")}`;
     const cell = bar("cell", x(i) + 0.5, y(bin * BIN + BIN) + 0.5, cellWidth - 1, cellHeight - 1, said);
-    cell.setAttribute("fill-opacity", (0.18 + 0.82 * Math.sqrt(number / most)).toFixed(2));
+    cell.setAttribute("fill-opacity", (0.18 + 0.82 * Math.sqrt(number / peak)).toFixed(2));
     chart.append(cell);
   }));
   const label = months < 12 ? 54 : months === 12 ? 40 : 72; // pixels
@@ -93,7 +95,7 @@ function drawTime() {
   }
   $("time").replaceChildren(chart);
   $("time-note").textContent =
-    `Across: when a photo was taken; upwards: estimated age. The stronger the colour, the more faces, up to ${count(most)}.` +
+    `Across: when a photo was taken; upwards: estimated age. The stronger the colour, the more faces, up to ${count(peak)}.` +
     (undated ? ` ${some(undated, "face")} without a date ${undated === 1 ? "is" : "are"} not in it.` : "");
   timeTable(ages, (i) => periodName(start + i * months, months));
 }

@@ -96,9 +96,10 @@ function makeCard(face, position) {
   image.src = picture(face);
   // The picture's text says these already.
   for (const [kind, content] of [["age", face.years], ["interval", interval(face)], ["name", face.name]]) {
-    link.appendChild(make("span", kind, content)).setAttribute("aria-hidden", "true");
+    link.append(make("span", kind, content), " ");
+    link.lastElementChild.setAttribute("aria-hidden", "true");
   }
-  link.lastChild.before(make("span", "taken", day(face) || "no date"));
+  link.lastElementChild.before(make("span", "taken", day(face) || "no date"));
   return card;
 }
 
