@@ -97,9 +97,9 @@ def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
 
 def _not_connected(text: str) -> str:
     """The server's own reason, out of libpq's and psycopg's many words (of the last host tried)."""
-    lines = [line for line in text.splitlines() if not line.startswith("\t")]
-    reason = " ".join(lines[-1].rpartition("failed: ")[2].removeprefix("FATAL:").split()) if lines else text
-    return f"cannot connect: {reason}"
+    lines = [line for line in text.splitlines() if "failed: " in line] or [text]
+    reason = lines[-1].rpartition("failed: ")[2].removeprefix("FATAL:")
+    return f"cannot connect: {' '.join(reason.split())}"
 
 
 def take_scan_lock(engine: Engine) -> Callable[[], None]:

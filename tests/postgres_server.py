@@ -79,6 +79,9 @@ def running_server() -> Iterator[Server]:
         # A locale other than C, as most databases have: sorting must not depend on it.
         run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
             "--locale=C", "--locale-provider=icu", "--icu-locale=en")  # fmt: skip
+        # Everybody is let in, except for a role that needs a password.
+        rules = Path(data, "pg_hba.conf")
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         options = ["-p", str(port), "-k", folder, "-h", "127.0.0.1"]
         for setting in SETTINGS:
             options += ["-c", setting]

@@ -1,0 +1,289 @@
+"""What only PostgreSQL has: a server that may refuse or go away, its regular expressions, a real scan."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import ScannedLibrary
+from databases import PHOTOS, Place, assert_sound, begin, opened, photo, run_sql, save, stored_ages
+from postgres_server import Server
+from small_library import real, runner, store_library
+from sqlalchemy import make_url
+
+from photoage.db import database_name, database_url, open_database
+from photoage.dialect import glob_as_regex
+from photoage.errors import DatabaseError, DatabaseLockedError
+from photoage.query import iter_errors
+from photoage.records import PhotoFile
+from photoage.store import Store
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    return postgres.new_database()
+
+
+# --- a server that refuses ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def refusing(postgres: Server) -> Server:
+    """The server, with roles and databases that photoage cannot use."""
+    postgres.run(
+        "DROP DATABASE IF EXISTS latin",
+        "DROP DATABASE IF EXISTS locked",
+        "DROP ROLE IF EXISTS guarded",
+        "CREATE ROLE guarded LOGIN PASSWORD 'secreT'",
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc",
+        "CREATE DATABASE locked",
+        "REVOKE CONNECT ON DATABASE latin FROM public",
+    )
+    return postgres
+
+
+def test_what_a_server_refuses_is_one_line_without_the_password(refusing: Server) -> None:
+    here = f"127.0.0.1:{refusing.port}"
+    for url, name, cause in (
+        ("me:secret@127.0.0.1:1/x", "me:***@127.0.0.1:1/x", "cannot connect: Connection refused"),
+        (f"postgres:secret@{here}/no", f"postgres:***@{here}/no", 'cannot connect: database "no" does not'),
+        (f"nobody:secret@{here}/x", f"nobody:***@{here}/x", 'cannot connect: role "nobody" does not exist'),
+        (f"guarded:secret@{here}/x", f"guarded:***@{here}/x", "cannot connect: password authentication"),
+        (f"guarded@{here}/x?password=secret", f"guarded@{here}/x", "cannot connect: password auth"),
+        (f"guarded@{here}/x", f"guarded@{here}/x", "cannot connect: fe_sendauth: no password supplied"),
+        (f"guarded:secreT@{here}/latin", f"guarded:***@{here}/latin", "cannot connect: permission denied"),
+        (f"guarded:secreT@{here}/locked", f"guarded:***@{here}/locked", "permission denied for schema"),
+    ):
+        for scheme in ("postgresql+psycopg", "postgresql", "postgres"):
+            run = runner(f"{scheme}://{url}")
+            last = run("db", "upgrade", "-v", status=1).stderr.splitlines()[-1]
+            assert last.startswith(f"photoage: error: postgresql+psycopg://{name}: {cause}")
+            assert "secret" not in run("db", "upgrade", "-v", status=1).stderr.lower()
+
+
+def test_a_database_in_another_encoding_is_refused(refusing: Server) -> None:
+    with pytest.raises(DatabaseError, match="the database latin has the encoding LATIN1; photoage needs"):
+        open_database(refusing.url("latin"), create=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("postgresql://me:secret@host:port/x", "what was given for the database is not a URL"),
+        ("postgresql://me:very@secret@host/x", "the database URL has an @ in its password: write it as %40"),
+        ("postgresql+asyncpg://me:secret@host/x", "only the driver psycopg is supported"),
+        ("mysql://me:secret@host/x", "mysql databases are not supported"),
+    ],
+)
+def test_urls_that_make_no_sense_are_one_line_without_the_password(url: str, cause: str) -> None:
+    done = real(url, "query", "-v")
+    assert done.returncode == 1
+    assert b"secret" not in done.stderr
+    assert cause in done.stderr.decode().splitlines()[-1]
+
+
+def test_a_missing_driver_says_how_to_install_it(postgres: Server) -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from photoage.cli import main\n"
+        f"sys.argv = ['photoage', '--db', {postgres.url('postgres')!r}, 'query']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`)" in done.stderr
+
+
+def test_foreign_tables_are_left_alone(url: str) -> None:
+    run_sql(url, "CREATE TABLE bookmarks (address text)")
+    for options in ({"read_only": True}, {}, {"create": True}):
+        with pytest.raises(DatabaseError, match="is not a photoage database"):
+            open_database(url, **options)
+    with pytest.raises(DatabaseError, match="is not a photoage database"):
+        Store.open(url)
+
+
+def test_reading_is_read_only(url: str) -> None:
+    store_library(url)
+    with (
+        opened(url, read_only=True) as engine,
+        engine.connect() as connection,
+        pytest.raises(Exception, match="read-only transaction"),
+    ):
+        connection.exec_driver_sql("DELETE FROM photo")
+
+
+def test_a_backup_is_for_pg_dump_and_the_command_named_works(url: str, tmp_path: Path) -> None:
+    store_library(url)
+    target = tmp_path / "copy.dump"
+    result = runner(url)("db", "backup", str(target), status=1)
+    assert "is copied with PostgreSQL's own program" in result.stderr
+    command = shlex.split(result.stderr[result.stderr.index("pg_dump") :])
+    subprocess.run(command, check=True, capture_output=True)
+    assert target.read_bytes().startswith(b"PGDMP")
+
+
+# --- a server that goes away --------------------------------------------------------------------
+
+
+def test_a_lost_connection_is_one_line_and_costs_what_was_not_committed(url: str) -> None:
+    with Store.open(url) as store:
+        begin(store)
+        save(store, "/p/a.jpg", 1)
+        store.commit()
+        save(store, "/p/b.jpg", 2)
+        run_sql(
+            url,
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = 'photoage' AND pid <> pg_backend_pid()",
+        )
+        with pytest.raises(DatabaseError) as caught:
+            save(store, "/p/c.jpg", 3)
+        lost = "the connection to the server was lost; what was stored until then is kept"
+        assert str(caught.value) == f"{database_name(database_url(url))}: {lost}"
+    assert stored_ages(url) == [1.0]
+    with Store.open(url) as store:
+        begin(store)
+        save(store, "/p/b.jpg", 2)
+        store.commit()
+    assert stored_ages(url) == [1.0, 2.0]
+    assert_sound(url)
+
+
+def test_of_writers_that_wait_for_each_other_one_is_told(url: str) -> None:
+    errors: list[DatabaseError] = []
+    with Store.open(url) as store:
+        run_id = begin(store)
+        met = threading.Barrier(2)
+
+        def write(first: str, second: str) -> None:
+            with Store.join(url, run_id) as writer:
+                save(writer, first, 30)
+                met.wait(10)
+                try:
+                    save(writer, second, 30)
+                    writer.commit()
+                except DatabaseError as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=write, args=order) for order in (PHOTOS[:2], PHOTOS[1::-1])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert [type(error) for error in errors] == [DatabaseLockedError]
+    assert str(errors[0]).endswith(": another process is writing to it")
+    assert stored_ages(url) == [30.0, 30.0]
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def test_a_cause_with_a_nul_character_is_stored(url: str) -> None:
+    with Store.open(url) as store:
+        begin(store)
+        store.save_unreadable(PhotoFile("/p/a.jpg", 1, 1), "io", "a\0b \udce9")
+        store.commit()
+    with opened(url, read_only=True) as engine:
+        assert next(iter_errors(engine)).message == r"a\x00b \udce9"
+
+
+def test_options_with_bytes_that_are_not_utf8_are_stored(url: str) -> None:
+    exclude = os.fsdecode(b"caf\xe9*")
+    with Store.open(url) as store:
+        store.begin_run(["/p"], {"exclude": [exclude]}, ("d", "d"), ("c", "c"))
+    (run,) = json.loads(runner(url)("runs", "--json").stdout)
+    assert run["options"] == {"exclude": [exclude]}
+
+
+def random_text(chance: random.Random, alphabet: str, most: int) -> str:
+    return "".join(chance.choices(alphabet, k=chance.randrange(most)))
+
+
+def test_patterns_match_as_in_sqlite(postgres: Server) -> None:
+    chance = random.Random(3)
+    texts = [random_text(chance, "ab-]^\\[.*?é\uefe9\n$(日Z", 7) for _ in range(300)]
+    patterns = [random_text(chance, "ab-]^\\[[*?!é\uefe9\n$(+{日Z", 8) for _ in range(1500)]
+    found = 0
+    with (
+        psycopg.connect(postgres.url("postgres").replace("+psycopg", "")) as server,
+        closing(sqlite3.connect(":memory:")) as lite,
+    ):
+        lite.execute("CREATE TABLE t (x TEXT)")
+        lite.executemany("INSERT INTO t VALUES (?)", [(text,) for text in texts])
+        for pattern in patterns:
+            expected = [row[0] for row in lite.execute("SELECT x FROM t WHERE x GLOB ?", (pattern,))]
+            rows = server.execute(
+                "SELECT x FROM unnest(%s::text[]) WITH ORDINALITY AS t(x, n)"
+                ' WHERE x COLLATE "C" ~ %s ORDER BY n',
+                (texts, glob_as_regex(pattern)),
+            )
+            assert [row[0] for row in rows] == expected, pattern
+            found += len(expected)
+    assert found > 5_000
+
+
+# --- a real scan --------------------------------------------------------------------------------
+
+
+def faces_of(database: Place, *options: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(runner(database)("query", "--json", *options).stdout)
+    return [{**row, "scanned_at": ""} for row in rows]
+
+
+def test_a_scan_into_postgresql_answers_as_one_into_sqlite(url: str, scanned: ScannedLibrary) -> None:
+    run, lite = runner(url), runner(scanned.database)
+    for command in ("query", "errors", "runs", "stats"):
+        assert "is empty; run `photoage scan` first" in run(command, status=1).stderr
+    run("scan", str(scanned.library), "-j", "2")
+    assert faces_of(url) == faces_of(scanned.database)
+    for options in ("--min-age 40 --max-age 90", "--sort score --reverse", "--path *.jpg --limit 5"):
+        assert faces_of(url, *options.split()) == faces_of(scanned.database, *options.split())
+    for command in ("errors --json", "stats --json", "query --count", "query -0 --sort age"):
+        assert run(*command.split()).stdout == lite(*command.split()).stdout
+    (mine,), (theirs,) = (json.loads(which("runs", "--json").stdout) for which in (run, lite))
+    assert mine["counts"] == theirs["counts"]
+    assert (mine["status"], mine["checkpoint"]) == ("finished", theirs["checkpoint"])
+    # Nothing is read again, and nothing is doubled.
+    assert "0 read" in run("scan", str(scanned.library), "-j", "2").stderr
+    assert run("scan", "-n", str(scanned.library)).stdout == ""
+    assert faces_of(url) == faces_of(scanned.database)
+    assert run("db", "check").stdout == "ok\n"
+    assert run("db", "upgrade").stderr == "schema 0001: nothing to upgrade\n"
+
+
+def test_commands_about_the_database(url: str, tmp_path: Path) -> None:
+    assert "upgraded from schema none" in runner(url)("db", "upgrade").stderr
+    store_library(url)
+    info = json.loads(runner(url)("db", "info", "--json").stdout)
+    assert (info["database"], info["file_system"]) == (make_url(url).render_as_string(), None)
+    assert info["size"] > 1_000_000
+    assert info["rows"]["face"] == 5
+    checks = json.loads(runner(url)("doctor", "--json").stdout)
+    text = json.dumps(checks)
+    assert "up to date" in text
+    assert "database file system" not in text
+    target = tmp_path / "faces.csv"
+    runner(url)("export", "-o", str(target))
+    assert len(target.read_bytes().splitlines()) == 6
+
+
+def test_many_are_saved_as_each(url: str, tmp_path: Path) -> None:
+    for place in (url, tmp_path / "photoage.db"):
+        with Store.open(place) as store:
+            begin(store)
+            assert sorted(store.save_many(photo(path) for path in reversed(PHOTOS))) == sorted(
+                known.id for known in store.known(PHOTOS).values()
+            )
+            store.commit()
+    assert stored_ages(url) == stored_ages(tmp_path / "photoage.db")
