@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from photoage import scrfd
 from photoage.digest import file_sha256
 from photoage.errors import DetectorError, DeviceError
 from photoage.records import Detection, FloatArray, ImageArray
@@ -222,10 +223,9 @@ class Detector:
         shift: tuple[float, float] = (0.0, 0.0),
     ) -> list[Detection]:
         """Run SCRFD on one view; photo pixel = (view pixel - shift) * factor."""
-        view = _padded(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        size = (view.shape[1], view.shape[0])
-        boxes, landmarks = self._model.detect(view, input_size=size, det_thresh=det_thresh)
-        offset = np.asarray(shift, dtype=np.float32)
+        view, shrunk = _canvas(rgb, self._model.static_input_size)
+        ((boxes, landmarks),) = scrfd.run(self._model, [view], det_thresh)
+        offset, factor = np.asarray(shift, dtype=np.float32) * shrunk, factor / shrunk
         found = []
         for box, points in zip(boxes, landmarks, strict=True):
             x1, y1 = (box[:2] - offset) * factor
@@ -257,14 +257,23 @@ def _fit(rgb: ImageArray, size: int) -> ImageArray:
     return np.asarray(cv2.resize(rgb, target, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _padded(bgr: Any) -> ImageArray:
-    """Black added at the right and the bottom up to a multiple of SCRFD's largest stride.
+def _canvas(rgb: ImageArray, fixed: tuple[int, int] | None) -> tuple[ImageArray, float]:
+    """A view with black added at the right and the bottom, and by which factor it had to shrink.
 
-    A square, which insightface makes by default, would cost a third more for a photo of 4:3.
+    Up to a multiple of SCRFD's largest stride: a square, as insightface makes by default, would cost a
+    third more for a photo of 4:3. A model with an input of `fixed` (width, height) gets that.
     """
-    height, width = bgr.shape[:2]
-    bottom, right = -height % STRIDE, -width % STRIDE
-    return np.asarray(cv2.copyMakeBorder(bgr, 0, bottom, 0, right, cv2.BORDER_CONSTANT), dtype=np.uint8)
+    height, width = rgb.shape[:2]
+    shrunk = 1.0
+    if fixed is None:
+        fixed = (width + -width % STRIDE, height + -height % STRIDE)
+    elif width > fixed[0] or height > fixed[1]:
+        shrunk = min(fixed[0] / width, fixed[1] / height)
+        width, height = max(1, int(width * shrunk)), max(1, int(height * shrunk))
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    right, bottom = fixed[0] - width, fixed[1] - height
+    padded = cv2.copyMakeBorder(rgb, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    return np.asarray(padded, dtype=np.uint8), shrunk
 
 
 def _close_up_view(rgb: ImageArray, long_side: int) -> tuple[ImageArray, float, tuple[float, float]]:
@@ -272,15 +281,14 @@ def _close_up_view(rgb: ImageArray, long_side: int) -> tuple[ImageArray, float, 
 
     `rgb` may be shrunk already; `long_side` is that of the photo.
     """
-    height, width = rgb.shape[:2]
-    factor = CLOSE_UP_PHOTO / max(height, width)
-    target = (max(1, round(width * factor)), max(1, round(height * factor)))
-    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(rgb, target, interpolation=interpolation) if factor != 1 else rgb
+    small = _fit(rgb, CLOSE_UP_PHOTO)
+    if max(small.shape[:2]) < CLOSE_UP_PHOTO:
+        factor = CLOSE_UP_PHOTO / max(small.shape[:2])
+        larger = (max(1, round(small.shape[1] * factor)), max(1, round(small.shape[0] * factor)))
+        small = np.asarray(cv2.resize(small, larger, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     margin = (CLOSE_UP_CANVAS - CLOSE_UP_PHOTO) // 2
-    view = np.zeros((target[1] + 2 * margin, target[0] + 2 * margin, 3), dtype=np.uint8)
-    view[margin : margin + target[1], margin : margin + target[0]] = small
-    return view, long_side / CLOSE_UP_PHOTO, (float(margin), float(margin))
+    view = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+    return np.asarray(view, dtype=np.uint8), long_side / CLOSE_UP_PHOTO, (float(margin), float(margin))
 
 
 def _long_side(face: Detection) -> float:
