@@ -198,7 +198,9 @@ def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
         if wanted.sort in ("age", "score", "interval"):  # these differ between the faces of a photo
             key = func.max(key) if wanted.descending else func.min(key)
         # Grouped by index, the faces would be read in the order of photos, which is slower for many.
-        photos = photos.group_by(unindexed(Photo.id))
+        # PostgreSQL does so only where it pays: for the first few paths.
+        by_path = wanted.sort == "path" and backend(engine.url).TRUST_PLANNER
+        photos = photos.group_by(Photo.path if by_path else unindexed(Photo.id))
         photos = photos.order_by(*_order(key, wanted), Photo.path).limit(wanted.limit)
         yield from _reading(connection, wanted).scalars(photos)
 
