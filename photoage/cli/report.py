@@ -60,8 +60,8 @@ def report(context: Context, output: str, opened: bool, workers: int | None, fac
         context.say(f"wrote {output}")
     if summary.without_picture:
         context.say(
-            f"{summary.without_picture} of {summary.faces} faces have no picture: their photos are gone, changed "
-            "or unreadable; the page says why"
+            f"{summary.without_picture} of {summary.faces} faces have no picture: their photos are gone, "
+            "changed or unreadable; the page says why"
         )
     if opened:
         import webbrowser

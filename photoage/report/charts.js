@@ -97,7 +97,9 @@ function drawTime() {
   $("time-note").textContent =
     `Across: when a photo was taken; upwards: estimated age. The stronger the colour, the more faces, up to ${count(peak)}.` +
     (undated ? ` ${some(undated, "face")} without a date ${undated === 1 ? "is" : "are"} not in it.` : "");
-  timeTable(ages, (i) => periodName(start + i * months, months));
+  // Sorting all ages takes a while when there are many: not before somebody looks.
+  $("time-table").ontoggle = () => $("time-table").open && timeTable(ages, (i) => periodName(start + i * months, months));
+  $("time-table").ontoggle();
 }
 
 function timeTable(ages, name) {
@@ -111,8 +113,8 @@ function timeTable(ages, name) {
   const body = table.createTBody();
   ages.forEach((all, i) => {
     if (!all.length) return;
-    const sorted = all.sort((a, b) => a - b).map(Math.round);
+    const sorted = all.toSorted((a, b) => a - b).map(Math.round);
     cells(body.insertRow(), "td", "row", [name(i), count(all.length), sorted[0], sorted[sorted.length >> 1], sorted.at(-1)]);
   });
-  $("time-table").replaceChildren(table);
+  $("time-table").lastElementChild.replaceChildren(table);
 }
