@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import ResNet50_Weights, resnet50
 
 from photoage.checkpoint import (
     IMAGENET_MEAN,
@@ -57,6 +56,9 @@ class AgeModel(nn.Module):
     """torchvision ResNet-50 whose last layer is one neuron, in years."""
 
     def __init__(self) -> None:
+        # Imported where it is needed: it takes as long as torch itself, and 8-bit estimates do without.
+        from torchvision.models import resnet50
+
         super().__init__()
         self.backbone = resnet50(weights=None)
         self.backbone.fc = nn.Linear(self.backbone.fc.in_features, 1)
@@ -111,8 +113,11 @@ PRECISIONS = ("auto", "int8", "half", "float")
 class Predictor:
     """A loaded checkpoint on a device, ready to estimate batches of crops."""
 
-    def __init__(self, path: Path, device: torch.device, precision: str = "auto") -> None:
-        """`precision` is `int8` (CPU only), `half` (bf16 or fp16), `float`, or `auto`.
+    def __init__(
+        self, path: Path, device: torch.device, precision: str = "auto", threads: int | None = None
+    ) -> None:
+        """`precision` is `int8` (CPU only), `half` (bf16 or fp16), `float`, or `auto`; `threads` is for
+        8-bit arithmetic, all cores by default.
 
         `auto` takes on a CPU the 8-bit form of the checkpoint if there is one, which is twice as fast
         as bf16 and costs next to nothing (docs/model_card.md); else half precision where it pays.
@@ -123,7 +128,7 @@ class Predictor:
         self.info = read_checkpoint_info(path)
         self.dtype: torch.dtype | None = None
         self._model: Callable[[torch.Tensor], torch.Tensor]
-        int8 = _int8_model(path, device, precision)
+        int8 = _int8_model(path, device, precision, threads or torch.get_num_threads())
         if int8 is not None:
             self.precision, self._model = "int8", int8
             return
@@ -154,7 +159,7 @@ class Predictor:
         return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
 
 
-def _int8_model(checkpoint: Path, device: torch.device, precision: str) -> Int8Model | None:
+def _int8_model(checkpoint: Path, device: torch.device, precision: str, threads: int) -> Int8Model | None:
     """The 8-bit form of a checkpoint, if it is wanted and, unless it must be, there and in order."""
     if precision == "int8" and device.type != "cpu":
         raise DeviceError("8-bit precision is for the CPU only")
@@ -164,7 +169,7 @@ def _int8_model(checkpoint: Path, device: torch.device, precision: str) -> Int8M
     if precision != "int8" and not (wanted and path.is_file()):
         return None
     try:
-        return Int8Model(path, file_sha256(checkpoint), torch.get_num_threads())
+        return Int8Model(path, file_sha256(checkpoint), threads)
     except CheckpointError:
         if precision == "int8":
             raise
@@ -228,6 +233,8 @@ def initial_model(init: str) -> AgeModel:
     if init == "none":
         return model
     if init == "imagenet":
+        from torchvision.models import ResNet50_Weights
+
         _load_classifier(model, _imagenet_weights(), url=str(ResNet50_Weights.IMAGENET1K_V2))
         return model
     path = Path(init).expanduser()
@@ -246,6 +253,8 @@ def initial_model(init: str) -> AgeModel:
 
 def _imagenet_weights() -> dict[str, torch.Tensor]:
     """torchvision's IMAGENET1K_V2 classifier, through its cache; the file's sha256 is checked."""
+    from torchvision.models import ResNet50_Weights
+
     url = ResNet50_Weights.IMAGENET1K_V2.url
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     try:

@@ -63,7 +63,9 @@ class ScanRun:
         self._warned: set[str] = set()
         self._left = 0  # photos that vanished or changed under the scan
         self.stopped = False
-        self._predictor = _LoadingPredictor(models.checkpoint, device, options.precision)
+        self._predictor = _LoadingPredictor(
+            models.checkpoint, device, options.precision, (self.workers + 2) // 3
+        )
         self._seen: set[int] = set()  # ids of photos that are there, for the search for missing ones
         self._to_hash: list[Planned] = []
         self._duplicates: list[tuple[Planned, str]] = []
@@ -281,8 +283,9 @@ def plan_options(store: KnownPhotos, options: ScanOptions) -> PlanOptions:
 class _LoadingPredictor:
     """The age model, loaded in the background while the first photos are read."""
 
-    def __init__(self, checkpoint: Path, device: str, precision: str) -> None:
-        self._checkpoint, self._device, self._precision = checkpoint, device, precision
+    def __init__(self, checkpoint: Path, device: str, precision: str, threads: int) -> None:
+        self._checkpoint, self._device = checkpoint, device
+        self._precision, self._threads = precision, threads
         self._thread: threading.Thread | None = None
         self._predictor: Predictor | None = None
         self._error: BaseException | None = None
@@ -305,6 +308,8 @@ class _LoadingPredictor:
         try:
             from photoage.age_model import Predictor, choose_device
 
-            self._predictor = Predictor(self._checkpoint, choose_device(self._device), self._precision)
+            self._predictor = Predictor(
+                self._checkpoint, choose_device(self._device), self._precision, self._threads
+            )
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
             self._error = error
