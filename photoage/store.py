@@ -150,14 +150,18 @@ class Store(KnownPhotos):
         self.find_models(detector[1], checkpoint[1])
         self.detector_id = self.detector_id or self._insert_model(DetectorRow, *detector)
         self.checkpoint_id = self.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
-        run = insert(ScanRun).returning(ScanRun.id).values(
-            started_at=datetime.now(UTC),
-            status="running",
-            roots=[encode_path(root) for root in roots],
-            options=options,
-            detector_id=self.detector_id,
-            checkpoint_id=self.checkpoint_id,
-            version=__version__,
+        run = (
+            insert(ScanRun)
+            .returning(ScanRun.id)
+            .values(
+                started_at=datetime.now(UTC),
+                status="running",
+                roots=[encode_path(root) for root in roots],
+                options=options,
+                detector_id=self.detector_id,
+                checkpoint_id=self.checkpoint_id,
+                version=__version__,
+            )
         )
         self.run_id = execute(run).scalar_one()
         self._detect_key = _detect_key(options)
