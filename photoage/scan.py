@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from photoage.db import database_file, database_url, on_network_filesystem, open_database
+from photoage.engine import LocalEngine
 from photoage.errors import DatabaseError
 from photoage.known import KnownPhotos
 from photoage.plan import Action, Plan, Planned
-from photoage.pool import PhotoPool
 from photoage.records import PhotoFile, WalkProblem
 from photoage.scan_options import ScanOptions, ScanSummary, resolve_models, scan_device
 from photoage.scan_run import ScanRun, plan_options
@@ -43,8 +43,7 @@ def scan(
             run.warn(f"{file}: is on a network file system ({kind}), where SQLite can be damaged")
         try:
             run.plan = Plan(walk(roots, options.walk) if files is None else files, store, run.plan_options)
-            with PhotoPool(run.workers, timeout=options.photo_timeout) as pool:
-                run.pool = pool
+            with LocalEngine(options, models, device) as run.engine:
                 run.read(run.fresh())
                 run.read(run.suspects())
                 run.settle_duplicates()

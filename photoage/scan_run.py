@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from photoage.engine import Engine, PhotoTask
 from photoage.errors import DecodeError
-from photoage.known import KnownPhoto, KnownPhotos
+from photoage.known import KnownPhotos
 from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
-from photoage.pool import Outcome, PhotoPool
-from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo
-from photoage.records import FloatArray, PhotoFile
-from photoage.scan_options import ScanModels, ScanOptions, default_workers
+from photoage.pool import Outcome
+from photoage.reader import ReadPhoto
+from photoage.records import Estimate
+from photoage.scan_options import ScanModels, ScanOptions
 from photoage.store import RunCounts, Store
 from photoage.walk import check_roots
 
-if TYPE_CHECKING:
-    from photoage.age_model import Predictor
-
-
 NAMED = 20  # photos left for the next scan that are named; an unplugged drive has thousands
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PhotoTask:
-    """A photo to read; with `landmarks`, only its crops are needed."""
-
-    file: PhotoFile
-    known: KnownPhoto | None = None
-    landmarks: FloatArray | None = None
 
 
 class ScanRun:
     """The state that the stages of one scan share. Public methods are its steps, in order."""
 
     plan: Plan
-    pool: PhotoPool
+    engine: Engine
     run_id: int
     plan_options: PlanOptions
 
@@ -54,18 +39,11 @@ class ScanRun:
     ) -> None:
         self.store, self.models, self.options, self.device = store, models, options, device
         self.progress, self.should_stop = progress, should_stop
-        self.workers = options.workers or default_workers(device)
-        self.read_options = ReadOptions(
-            models.detector, models.info.crop_size, device, options.detect, options.max_pixels
-        )
         self.counts = RunCounts()
         self.warnings: list[str] = []
         self._warned: set[str] = set()
         self._left = 0  # photos that vanished or changed under the scan
         self.stopped = False
-        self._predictor = _LoadingPredictor(
-            models.checkpoint, device, options.precision, (self.workers + 2) // 3
-        )
         self._seen: set[int] = set()  # ids of photos that are there, for the search for missing ones
         self._to_hash: list[Planned] = []
         self._duplicates: list[tuple[Planned, str]] = []
@@ -102,10 +80,7 @@ class ScanRun:
     def suspects(self) -> Iterator[PhotoTask]:
         """Photos whose content may be known: hash them, reuse what is known, read the others."""
         claimed: set[str] = set()
-        outcomes = self.pool.run(
-            hash_photo, self._until_stop(self._to_hash), lambda p: (p.file.path, self.read_options)
-        )
-        for outcome in outcomes:
+        for outcome in self.engine.hash(self._until_stop(self._to_hash)):
             planned = outcome.task
             if outcome.failure is not None:
                 self._fail(PhotoTask(planned.file, planned.known), outcome.failure)
@@ -156,7 +131,7 @@ class ScanRun:
         if self.options.limit is not None and self._started >= self.options.limit:
             return
         self._started += 1
-        self._predictor.start()
+        self.engine.prepare()
         landmarks = None
         if planned.action is Action.ESTIMATE and planned.known is not None:
             landmarks = self.store.stored_landmarks(planned.known.id)
@@ -172,40 +147,25 @@ class ScanRun:
     # --- read, estimate, store ----------------------------------------------------------------
 
     def read(self, tasks: Iterable[PhotoTask]) -> None:
-        """Read photos in the workers, estimate their faces in batches, store every batch."""
-        outcomes = self.pool.run(
-            read_photo, tasks, lambda task: (task.file.path, self.read_options, task.landmarks)
-        )
-        first = next(outcomes, None)
-        if first is None:
-            return  # a scan with nothing to read never imports torch
-        from photoage.stream import chunk_loader
-
-        for chunk in chunk_loader(
-            chain([first], outcomes),
-            batch_size=self.options.batch_size,
-            crop_size=self.models.info.crop_size,
-            pin_memory=self.device == "cuda",
-        ):
-            estimates = iter(self._predictor.get().estimate(chunk.crops, self.options.batch_size))
-            for outcome in chunk.outcomes:
+        """Read photos, estimate their faces, and store them a few at a time."""
+        for finished in self.engine.read(tasks):
+            for outcome, estimates in finished:
                 self._store(outcome, estimates)
             self.store.commit()
             self.progress(self.counts)
 
-    def _store(self, outcome: Outcome[PhotoTask, ReadPhoto], estimates: Iterator[Any]) -> None:
+    def _store(self, outcome: Outcome[PhotoTask, ReadPhoto], estimates: list[Estimate]) -> None:
         task, photo = outcome.task, outcome.value
         if photo is None:
             assert outcome.failure is not None
             self._fail(task, outcome.failure)
             return
-        own = [next(estimates) for _ in range(len(photo.crops))]
         if task.landmarks is None:
-            self._seen.add(self.store.save_faces(photo.file, photo.faces, own))
+            self._seen.add(self.store.save_faces(photo.file, photo.faces, estimates))
             self.counts.done += 1
-            self.counts.faces += len(own)
+            self.counts.faces += len(estimates)
         elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
-            self.store.add_estimates(task.known.id, own)
+            self.store.add_estimates(task.known.id, estimates)
             self.counts.re_estimated += 1
         else:
             # The file changed between the walk and now: its landmarks are another picture's.
@@ -278,38 +238,3 @@ def plan_options(store: KnownPhotos, options: ScanOptions) -> PlanOptions:
         retry_errors=options.retry_errors,
         checksum=options.checksum,
     )
-
-
-class _LoadingPredictor:
-    """The age model, loaded in the background while the first photos are read."""
-
-    def __init__(self, checkpoint: Path, device: str, precision: str, threads: int) -> None:
-        self._checkpoint, self._device = checkpoint, device
-        self._precision, self._threads = precision, threads
-        self._thread: threading.Thread | None = None
-        self._predictor: Predictor | None = None
-        self._error: BaseException | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._load, daemon=True)
-            self._thread.start()
-
-    def get(self) -> Predictor:
-        self.start()
-        assert self._thread is not None
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._predictor is not None
-        return self._predictor
-
-    def _load(self) -> None:
-        try:
-            from photoage.age_model import Predictor, choose_device
-
-            self._predictor = Predictor(
-                self._checkpoint, choose_device(self._device), self._precision, self._threads
-            )
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
-            self._error = error
