@@ -37,6 +37,10 @@ class CheckpointError(PhotoageError):
     """An age-model checkpoint or start-weights file is missing, altered or unusable."""
 
 
+class EngineError(PhotoageError):
+    """What runs the stages of a scan (a Ray cluster) is not there or has failed."""
+
+
 class DataError(PhotoageError):
     """A training or evaluation data set is missing or malformed."""
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from photoage.db import database_file, database_url, on_network_filesystem, open_database
-from photoage.engine import LocalEngine
+from photoage.engine import Engine, LocalEngine
 from photoage.errors import DatabaseError
 from photoage.known import KnownPhotos
 from photoage.plan import Action, Plan, Planned
@@ -34,7 +34,7 @@ def scan(
     scan as a whole cannot go on; photos stored until then stay.
     """
     models = resolve_models(options)
-    device = scan_device(options, models.detector)
+    device = "cpu" if options.engine == "ray" else scan_device(options, models.detector)
     with Store.open(database) as store:
         run = ScanRun(store, models, options, device, progress, should_stop)
         run.begin(roots)
@@ -43,7 +43,7 @@ def scan(
             run.warn(f"{file}: is on a network file system ({kind}), where SQLite can be damaged")
         try:
             run.plan = Plan(walk(roots, options.walk) if files is None else files, store, run.plan_options)
-            with LocalEngine(options, models, device) as run.engine:
+            with _engine(run) as run.engine:
                 run.read(run.fresh())
                 run.read(run.suspects())
                 run.settle_duplicates()
@@ -59,6 +59,14 @@ def scan(
             raise
         run.finish()
     return ScanSummary(run.run_id, run.counts, run.stopped, run.warnings)
+
+
+def _engine(run: ScanRun) -> Engine:
+    if run.options.engine == "ray":
+        from photoage.ray_engine import RayEngine
+
+        return RayEngine(run.options, run.models, run.must_stop)
+    return LocalEngine(run.options, run.models, run.device)
 
 
 def plan_scan(

@@ -40,6 +40,9 @@ class ScanOptions:
     checksum: bool = False
     limit: int | None = None
     prune: bool = False
+    engine: str = "local"  # or `ray`
+    ray_address: str | None = None  # None: a Ray of its own, on this machine
+    gpus_per_actor: float = 1.0
 
     def recorded(self) -> dict[str, Any]:
         """The options as JSON-ready values for the scan run's row."""
@@ -98,7 +101,5 @@ def scan_device(options: ScanOptions, detector: DetectorFile) -> str:
     return "cpu"
 
 
-def default_workers(device: str) -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Each worker with a CUDA session takes some hundred MB of GPU memory.
-    return min(available, 8) if device == "cuda" else available
+def default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -64,7 +64,7 @@ class ScanRun:
     def fresh(self) -> Iterator[PhotoTask]:
         """Photos that are certainly new work; others are counted, or put aside to be hashed first."""
         for planned in self.plan:
-            if self._must_stop():
+            if self.must_stop():
                 return
             self.counts.seen += 1
             if planned.known is not None:
@@ -212,13 +212,13 @@ class ScanRun:
         self.store.finish_run("interrupted" if self.stopped else "finished", self.counts)
         self.progress(self.counts)
 
-    def _must_stop(self) -> bool:
+    def must_stop(self) -> bool:
         self.stopped = self.stopped or self.should_stop()
         return self.stopped
 
     def _until_stop(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
-            if self._must_stop():
+            if self.must_stop():
                 return
             yield item
 

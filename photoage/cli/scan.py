@@ -28,6 +28,26 @@ if TYPE_CHECKING:
     help="Scan the files listed there, one per line or NUL-separated.",
 )
 @scan_options
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What runs the work: this machine's processes, or Ray (see docs/cluster.md).",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Ray cluster to use: HOST:PORT, or auto for the one this machine belongs to"
+    " [default: a Ray of its own, on this machine].",
+)
+@click.option(
+    "--gpus-per-actor",
+    type=click.FloatRange(0, 8, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="GPUs for each age model in Ray; 0.5 puts two on one GPU.",
+)
 @click.option("--prune", is_flag=True, help="Forget photos that are gone instead of marking them missing.")
 @global_options
 def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
@@ -46,6 +66,8 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     dry_run = options.pop("dry_run")
     if bool(paths) == bool(files_from):
         raise click.UsageError("give either PATH... or --files-from")
+    if options["ray_address"] and options["engine"] != "ray":
+        raise click.UsageError("--ray-address is for --engine ray")
     from photoage.walk import files_from as read_list
 
     roots, choices = prepare(paths, options)

@@ -1,0 +1,199 @@
+"""A scan's stages in Ray Data: the same functions as on one machine, in the actors of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Self, TypeVar
+
+from photoage.engine import Finished, PhotoTask
+from photoage.errors import DeviceError, EngineError, PhotoageError
+from photoage.plan import Planned
+from photoage.pool import Outcome
+from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
+from photoage.records import PhotoFile
+from photoage.scan_options import ScanModels, ScanOptions
+
+T = TypeVar("T")
+
+ROUND = 50_000  # photos of one Ray dataset: a list in memory, whose actors take seconds to start
+BLOCK = 16  # photos of one task; a lost node costs the work on two or three per actor
+GPU_BATCH = 64  # photos of one task of a GPU
+# CPUs that actors reserve: where the age model runs on CPUs, every core has room for one of each.
+READER_CPUS, ESTIMATOR_CPUS = 0.7, 0.3
+OBJECT_STORE = 512 << 20  # bytes, of a Ray that is started here; crops on their way take little
+BLOCK_BYTES = 8 << 20  # what Ray expects of a block before it has seen one
+
+
+class RayEngine:
+    """Actors read (CPU) and estimate (CPU or GPU); this process plans and stores.
+
+    Ray is started, or connected to, when there is work. Photos come back with their number, and only
+    the first answer for a number counts: what Ray runs again after losing a node is never doubled.
+    """
+
+    def __init__(self, options: ScanOptions, models: ScanModels, must_stop: Callable[[], bool]) -> None:
+        self._options, self._models, self._must_stop = options, models, must_stop
+        self._ray: Any = None
+        self._ours = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def prepare(self) -> None:
+        """Nothing: Ray starts with the first round."""
+
+    def hash(self, files: Iterable[Planned]) -> Iterator[Outcome[Planned, tuple[PhotoFile, str]]]:
+        for group in _rounds(files):
+            rows = [row(number, planned.file.path) for number, planned in enumerate(group)]
+            # All of them before the first is used: the actors of a dataset that waits keep their CPUs.
+            hashed = [outcome for found in self._run(rows, HashActor) for outcome in found]
+            yield from (replace(outcome, task=group[outcome.task]) for outcome in hashed)
+
+    def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
+        for group in _rounds(tasks):
+            rows = [row(number, task.file.path, task.landmarks) for number, task in enumerate(group)]
+            for found in self._run(rows, ReadActor, EstimateActor):
+                yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]
+
+    def _run(self, rows: list[dict[str, Any]], *stages: type) -> Iterator[list[Any]]:
+        """What the last stage gives for the rows, each once, some at a time, in any order."""
+        ray = self._connect()
+        try:
+            data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // BLOCK))
+            for stage in stages:
+                data = data.map_batches(stage, **self._settings(stage))
+            waiting = set(range(len(rows)))
+            for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
+                found = []
+                for item in batch[ITEM]:
+                    if isinstance(item, PhotoageError):
+                        raise item
+                    number = (item[0] if isinstance(item, tuple) else item).task
+                    if number in waiting:
+                        waiting.remove(number)
+                        found.append(item)
+                yield found
+                if self._must_stop():
+                    return
+        except ray.exceptions.RayError as error:
+            raise EngineError(
+                f"Ray: {_first_line(error)}; stored photos stay, scan again to go on"
+            ) from error
+        if waiting:
+            raise EngineError(f"Ray: {len(waiting)} photos did not come back; scan again to go on")
+
+    def _settings(self, stage: type) -> dict[str, Any]:
+        """How an actor pool is laid out over what the cluster has now."""
+        resources = self._ray.cluster_resources()
+        device = self._device(resources)
+        options = self._options
+        job = Job(options, self._models.detector.sha256, self._models.checkpoint_sha256, device)
+        settings = {"fn_constructor_args": (job,), "batch_size": BLOCK, "num_cpus": 1.0}
+        actors = options.workers or int(resources.get("CPU", 1))
+        if stage is EstimateActor and device == "cuda":
+            share = options.gpus_per_actor
+            settings |= {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH}
+            actors = int(resources["GPU"] / share) if share <= 1 else int(resources["GPU"] // share)
+        elif device == "cpu":
+            settings["num_cpus"] = ESTIMATOR_CPUS if stage is EstimateActor else READER_CPUS
+        settings["batch_format"] = "numpy" if stage is EstimateActor else "pyarrow"
+        actors = max(1, actors)
+        settings["compute"] = self._ray.data.ActorPoolStrategy(
+            min_size=1, max_size=actors, initial_size=actors
+        )
+        return settings
+
+    def _device(self, resources: dict[str, float]) -> str:
+        has_gpu = resources.get("GPU", 0) > 0
+        if not has_gpu and (self._options.require_gpu or self._options.device == "cuda"):
+            raise DeviceError("the Ray cluster has no GPU")
+        return "cuda" if has_gpu and self._options.device != "cpu" else "cpu"
+
+    def _connect(self) -> Any:
+        if self._ray is not None:
+            return self._ray
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing leaves the machine
+        # Its core writes to stderr, also of what Ray Data does on purpose.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise EngineError("the Ray engine is not installed: pip install 'photoage[ray]'") from error
+        address = self._options.ray_address
+        if not ray.is_initialized():
+            local = {"num_cpus": self._options.workers, "object_store_memory": OBJECT_STORE}
+            try:
+                with _signals_kept(), _core_silenced():
+                    ray.init(
+                        address=address or "local",
+                        include_dashboard=None if address else False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        **({} if address else local),
+                    )
+            except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+                raise EngineError(f"Ray at {address or 'this machine'}: {_first_line(error)}") from error
+            self._ours = True
+        _make_quiet(ray)
+        self._ray = ray
+        return ray
+
+
+def _make_quiet(ray: Any) -> None:
+    """Ray Data reports to its log file only; progress is the scan's own."""
+    logger = logging.getLogger("ray.data")
+    for handler in list(logger.handlers):
+        if not isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.target_max_block_size = BLOCK_BYTES
+
+
+@contextmanager
+def _core_silenced() -> Iterator[None]:
+    """Ray's core announces on stderr which log level it was given. Failures are raised."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; here it means that the scan shall end in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _rounds(items: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(items)
+    while group := list(islice(source, ROUND)):
+        yield group
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
