@@ -79,7 +79,7 @@ def iter_crops(
     ahead = max(1, min(LOOK_AHEAD, LOOK_AHEAD_BYTES // (size * size * 3)))
     with (
         closing(_stored_faces(engine, wanted)) as faces,
-        PhotoPool(workers or default_workers("cpu"), timeout=PHOTO_TIMEOUT) as pool,
+        PhotoPool(workers or default_workers(), timeout=PHOTO_TIMEOUT) as pool,
     ):
         for window in _windows(faces, ahead):
             crops: list[ImageArray | None] = [None] * len(window)

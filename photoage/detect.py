@@ -7,7 +7,7 @@ import ctypes
 import importlib.util
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ CLOSE_UP_CANVAS = 320
 CLOSE_UP_PHOTO = 200
 CLOSE_UP_FACE = 80
 SAME_FACE_IOU = 0.4
+Found = tuple[FloatArray, FloatArray]  # boxes (n, 5) with score, landmarks (n, 5, 2)
 STRIDE = 32  # of the coarsest of SCRFD's feature maps
 
 
@@ -175,6 +176,9 @@ class Detector:
         options.inter_op_num_threads = 1
         providers = ["CPUExecutionProvider"]
         if device == "cuda":
+            # Without its CUDA libraries loaded, the provider gives way to the CPU without a word.
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
             providers.insert(0, "CUDAExecutionProvider")
         try:
             model: Any = get_model(str(file.path), providers=providers, sess_options=options)
@@ -188,6 +192,7 @@ class Detector:
         if device == "cuda" and "CUDAExecutionProvider" not in self.providers:
             raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
         self._model = model
+        self._square = device == "cuda"
 
     def detect(
         self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
@@ -197,47 +202,71 @@ class Detector:
         `rgb` (H, W, 3) uint8 RGB. Returns detections in its pixels, boxes clipped to it, ordered
         left to right (then top to bottom). An image without area has none.
         """
-        if rgb.shape[0] < 2 or rgb.shape[1] < 2:
+        if min(rgb.shape[:2]) < 2:
             return []
-        long_side = max(rgb.shape[:2])
-        fitted = _fit(rgb, det_size)
-        close_up, factor, shift = _close_up_view(fitted, long_side)
+        views = PhotoViews.of(rgb, det_size)
+        return views.faces(self.find([views], det_thresh)[0])
+
+    def find(self, photos: Sequence[PhotoViews], det_thresh: float) -> list[tuple[Found, Found]]:
+        """What SCRFD finds in the views of each photo, views of one size in one run.
+
+        For each photo boxes and landmarks of its whole view, and of its close-up, in their pixels.
+        """
+        found: dict[tuple[int, int], Found] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[int, int, ImageArray, float]]] = {}
+        for i, photo in enumerate(photos):
+            for k, view in enumerate((photo.whole, photo.close_up)):
+                canvas, shrunk = _canvas(view, self._model.static_input_size, self._square)
+                by_shape.setdefault(canvas.shape, []).append((i, k, canvas, shrunk))
+        for several in by_shape.values():
+            results = scrfd.run(self._model, [canvas for _, _, canvas, _ in several], det_thresh)
+            for (i, k, _, shrunk), (boxes, landmarks) in zip(several, results, strict=True):
+                boxes[:, :4] /= shrunk
+                found[i, k] = (boxes, landmarks / np.float32(shrunk))
+        return [(found[i, 0], found[i, 1]) for i in range(len(photos))]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoViews:
+    """What the detector looks at of one photo: all of it at the detector's size, and small on black.
+
+    Both (h, w, 3) uint8 RGB; `width` and `height` are those of the photo they were made from.
+    """
+
+    whole: ImageArray
+    close_up: ImageArray
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, rgb: ImageArray, det_size: int) -> PhotoViews:
+        """The views of an upright photo, (H, W, 3) uint8 RGB."""
+        whole = _fit(rgb, det_size)
+        return cls(whole, _close_up(whole), rgb.shape[1], rgb.shape[0])
+
+    def faces(self, found: tuple[Found, Found]) -> list[Detection]:
+        """Detections in the photo's pixels, from what `Detector.find` gave; large faces once."""
+        long_side = max(self.width, self.height)
+        margin = (CLOSE_UP_CANVAS - CLOSE_UP_PHOTO) // 2
         large = [
-            found
-            for found in self._run(close_up, det_thresh, factor, shift)
-            if _long_side(found) * CLOSE_UP_PHOTO / long_side >= CLOSE_UP_FACE
+            face
+            for face in _detections(found[1], long_side / CLOSE_UP_PHOTO, margin)
+            if _long_side(face) * CLOSE_UP_PHOTO / long_side >= CLOSE_UP_FACE
         ]
-        normal = self._run(fitted, det_thresh, rgb.shape[1] / fitted.shape[1])
-        found = large + [
+        normal = _detections(found[0], self.width / self.whole.shape[1])
+        both = large + [
             face for face in normal if all(_iou(face.bbox, other.bbox) < SAME_FACE_IOU for other in large)
         ]
-        height, width = rgb.shape[:2]
-        clipped = (_clipped(face, width, height) for face in found)
+        clipped = (_clipped(face, self.width, self.height) for face in both)
         return sorted((face for face in clipped if face is not None), key=lambda f: (f.bbox[0], f.bbox[1]))
 
-    def _run(
-        self,
-        rgb: ImageArray,
-        det_thresh: float,
-        factor: float,
-        shift: tuple[float, float] = (0.0, 0.0),
-    ) -> list[Detection]:
-        """Run SCRFD on one view; photo pixel = (view pixel - shift) * factor."""
-        view, shrunk = _canvas(rgb, self._model.static_input_size)
-        ((boxes, landmarks),) = scrfd.run(self._model, [view], det_thresh)
-        offset, factor = np.asarray(shift, dtype=np.float32) * shrunk, factor / shrunk
-        found = []
-        for box, points in zip(boxes, landmarks, strict=True):
-            x1, y1 = (box[:2] - offset) * factor
-            x2, y2 = (box[2:4] - offset) * factor
-            found.append(
-                Detection(
-                    (float(x1), float(y1), float(x2), float(y2)),
-                    ((points - offset) * factor).astype(np.float32),
-                    float(box[4]),
-                )
-            )
-        return found
+
+def _detections(found: Found, factor: float, margin: float = 0.0) -> Iterator[Detection]:
+    """Photo pixel = (view pixel - margin) * factor."""
+    for box, points in zip(*found, strict=True):
+        x1, y1, x2, y2 = ((box[:4] - margin) * factor).tolist()
+        landmarks = ((points - margin) * factor).astype(np.float32)
+        yield Detection((x1, y1, x2, y2), landmarks, float(box[4]))
 
 
 def _fit(rgb: ImageArray, size: int) -> ImageArray:
@@ -257,16 +286,19 @@ def _fit(rgb: ImageArray, size: int) -> ImageArray:
     return np.asarray(cv2.resize(rgb, target, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _canvas(rgb: ImageArray, fixed: tuple[int, int] | None) -> tuple[ImageArray, float]:
+def _canvas(rgb: ImageArray, fixed: tuple[int, int] | None, square: bool) -> tuple[ImageArray, float]:
     """A view with black added at the right and the bottom, and by which factor it had to shrink.
 
     Up to a multiple of SCRFD's largest stride: a square, as insightface makes by default, would cost a
-    third more for a photo of 4:3. A model with an input of `fixed` (width, height) gets that.
+    third more for a photo of 4:3. On a GPU `square` views go together in batches of few shapes. A model
+    with an input of `fixed` (width, height) gets that.
     """
     height, width = rgb.shape[:2]
     shrunk = 1.0
     if fixed is None:
         fixed = (width + -width % STRIDE, height + -height % STRIDE)
+        if square:
+            fixed = (max(fixed), max(fixed))
     elif width > fixed[0] or height > fixed[1]:
         shrunk = min(fixed[0] / width, fixed[1] / height)
         width, height = max(1, int(width * shrunk)), max(1, int(height * shrunk))
@@ -276,11 +308,8 @@ def _canvas(rgb: ImageArray, fixed: tuple[int, int] | None) -> tuple[ImageArray,
     return np.asarray(padded, dtype=np.uint8), shrunk
 
 
-def _close_up_view(rgb: ImageArray, long_side: int) -> tuple[ImageArray, float, tuple[float, float]]:
-    """A photo small and centred on black; returns (view, factor, shift) as `_run` takes them.
-
-    `rgb` may be shrunk already; `long_side` is that of the photo.
-    """
+def _close_up(rgb: ImageArray) -> ImageArray:
+    """A photo, shrunk already or not, at CLOSE_UP_PHOTO pixels, with a black margin on all sides."""
     small = _fit(rgb, CLOSE_UP_PHOTO)
     if max(small.shape[:2]) < CLOSE_UP_PHOTO:
         factor = CLOSE_UP_PHOTO / max(small.shape[:2])
@@ -288,7 +317,7 @@ def _close_up_view(rgb: ImageArray, long_side: int) -> tuple[ImageArray, float, 
         small = np.asarray(cv2.resize(small, larger, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     margin = (CLOSE_UP_CANVAS - CLOSE_UP_PHOTO) // 2
     view = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
-    return np.asarray(view, dtype=np.uint8), long_side / CLOSE_UP_PHOTO, (float(margin), float(margin))
+    return np.asarray(view, dtype=np.uint8)
 
 
 def _long_side(face: Detection) -> float:

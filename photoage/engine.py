@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+from photoage.detect_server import DetectionServer
 from photoage.known import KnownPhoto
 from photoage.plan import Planned
 from photoage.pool import Outcome, PhotoPool
@@ -60,16 +61,23 @@ class LocalEngine:
     def __init__(self, options: ScanOptions, models: ScanModels, device: str) -> None:
         self._options, self._device = options, device
         self._read_options = read_options(options, models, device)
-        workers = options.workers or default_workers(device)
+        # A GPU has one owner: this process. On a CPU every worker detects by itself.
+        self._server = DetectionServer(models.detector, device) if device == "cuda" else None
+        workers = options.workers or default_workers()
         self._pool = PhotoPool(workers, timeout=options.photo_timeout)
         self._predictor = _LoadingPredictor(models, device, options.precision, (workers + 2) // 3)
 
     def __enter__(self) -> Self:
+        if self._server is not None:
+            self._server.__enter__()
+            self._read_options = replace(self._read_options, server=self._server.address)
         self._pool.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.__exit__(*error)
+        if self._server is not None:
+            self._server.__exit__(*error)
 
     def prepare(self) -> None:
         self._predictor.start()
@@ -93,7 +101,9 @@ class LocalEngine:
 
 
 def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:
-    return ReadOptions(models.detector, models.info.crop_size, device, options.detect, options.max_pixels)
+    return ReadOptions(
+        models.detector, models.info.crop_size, device, detect=options.detect, max_pixels=options.max_pixels
+    )
 
 
 def estimate(

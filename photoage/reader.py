@@ -17,6 +17,7 @@ import numpy as np
 from photoage.align import align_crop
 from photoage.decode import DecodeOptions, decode_bytes
 from photoage.detect import Detector, DetectorFile
+from photoage.detect_server import RemoteDetector, ServerAddress
 from photoage.errors import DecodeError
 from photoage.records import (
     DecodedPhoto,
@@ -47,6 +48,7 @@ class ReadOptions:
     detect: DetectOptions = DetectOptions()
     max_pixels: int = DecodeOptions().max_pixels
     margin: int = 0  # pixels of surroundings on each side of a crop, for training
+    server: ServerAddress | None = None  # detect there instead of in the worker
 
     @property
     def max_bytes(self) -> int:
@@ -127,12 +129,12 @@ def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = N
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
     crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options)
     faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, tuple(found))
-    return ReadPhoto(file, faces, crops, _detector(options.detector, options.device).providers[0])
+    return ReadPhoto(file, faces, crops, _detector(options).providers[0])
 
 
 def _detect(photo: DecodedPhoto, options: ReadOptions) -> list[Detection]:
     """Detections in pixels of the full upright photo, without those that are too small to estimate."""
-    detector = _detector(options.detector, options.device)
+    detector = _detector(options)
     found = detector.detect(photo.rgb, det_thresh=options.detect.det_thresh, det_size=options.detect.det_size)
     scaled = (face.scaled(1 / photo.scale) for face in found)
     return [face for face in scaled if _short_side(face) >= options.detect.min_face and _has_extent(face)]
@@ -155,7 +157,13 @@ def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> Im
     return np.stack([align_crop(photo.rgb, points * photo.scale, size, margin) for points in landmarks])
 
 
+def _detector(options: ReadOptions) -> Detector | RemoteDetector:
+    return _loaded_detector(options.detector, options.device, options.server)
+
+
 @lru_cache(maxsize=1)
-def _detector(file: DetectorFile, device: str) -> Detector:
+def _loaded_detector(
+    file: DetectorFile, device: str, server: ServerAddress | None
+) -> Detector | RemoteDetector:
     cv2.setNumThreads(1)  # one photo per process is the parallelism; more threads would only contend
-    return Detector(file, device=device)
+    return Detector(file, device=device) if server is None else RemoteDetector(server)
