@@ -129,6 +129,16 @@ class EstimateActor:
         return self._predictor
 
 
+class ScanActor:
+    """Both in one, for a core without a GPU: its worker process reads, then it estimates by itself."""
+
+    def __init__(self, job: Job) -> None:
+        self._read, self._estimate = ReadActor(job), EstimateActor(job)
+
+    def __call__(self, table: Any) -> Column:
+        return self._estimate(self._read(table))
+
+
 def column(items: list[Any]) -> Column:
     """Python objects as a batch for Ray, which would take a list of tuples for a matrix."""
     values = np.empty(len(items), dtype=object)

@@ -16,7 +16,7 @@ from photoage.engine import Finished, PhotoTask
 from photoage.errors import DeviceError, EngineError, PhotoageError
 from photoage.plan import Planned
 from photoage.pool import Outcome
-from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
+from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, ScanActor, row
 from photoage.records import PhotoFile
 from photoage.scan_options import ScanModels, ScanOptions
 
@@ -25,8 +25,6 @@ T = TypeVar("T")
 ROUND = 50_000  # photos of one Ray dataset: a list in memory, whose actors take seconds to start
 BLOCK = 16  # photos of one task; a lost node costs the work on two or three per actor
 GPU_BATCH = 64  # photos of one task of a GPU
-# CPUs that actors reserve: where the age model runs on CPUs, every core has room for one of each.
-READER_CPUS, ESTIMATOR_CPUS = 0.7, 0.3
 OBJECT_STORE = 512 << 20  # bytes, of a Ray that is started here; crops on their way take little
 BLOCK_BYTES = 8 << 20  # what Ray expects of a block before it has seen one
 
@@ -63,16 +61,18 @@ class RayEngine:
     def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
         for group in _rounds(tasks):
             rows = [row(number, task.file.path, task.landmarks) for number, task in enumerate(group)]
-            for found in self._run(rows, ReadActor, EstimateActor):
+            stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)
+            for found in self._run(rows, *stages):
                 yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]
 
     def _run(self, rows: list[dict[str, Any]], *stages: type) -> Iterator[list[Any]]:
         """What the last stage gives for the rows, each once, some at a time, in any order."""
         ray = self._connect()
+        blocks = -(-len(rows) // BLOCK)
         try:
-            data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // BLOCK))
+            data = ray.data.from_items(rows, override_num_blocks=blocks)
             for stage in stages:
-                data = data.map_batches(stage, **self._settings(stage))
+                data = data.map_batches(stage, **self._settings(stage, blocks))
             waiting = set(range(len(rows)))
             for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
                 found = []
@@ -87,38 +87,34 @@ class RayEngine:
                 if self._must_stop():
                     return
         except ray.exceptions.RayError as error:
-            raise EngineError(
-                f"Ray: {_first_line(error)}; stored photos stay, scan again to go on"
-            ) from error
+            raise EngineError(f"Ray: {_first_line(error)}; scan again to go on") from error
         if waiting:
             raise EngineError(f"Ray: {len(waiting)} photos did not come back; scan again to go on")
 
-    def _settings(self, stage: type) -> dict[str, Any]:
-        """How an actor pool is laid out over what the cluster has now."""
-        resources = self._ray.cluster_resources()
-        device = self._device(resources)
-        options = self._options
-        job = Job(options, self._models.detector.sha256, self._models.checkpoint_sha256, device)
-        settings = {"fn_constructor_args": (job,), "batch_size": BLOCK, "num_cpus": 1.0}
-        actors = options.workers or int(resources.get("CPU", 1))
-        if stage is EstimateActor and device == "cuda":
-            share = options.gpus_per_actor
-            settings |= {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH}
-            actors = int(resources["GPU"] / share) if share <= 1 else int(resources["GPU"] // share)
-        elif device == "cpu":
-            settings["num_cpus"] = ESTIMATOR_CPUS if stage is EstimateActor else READER_CPUS
-        settings["batch_format"] = "numpy" if stage is EstimateActor else "pyarrow"
-        actors = max(1, actors)
-        settings["compute"] = self._ray.data.ActorPoolStrategy(
-            min_size=1, max_size=actors, initial_size=actors
-        )
-        return settings
+    def _settings(self, stage: type, blocks: int) -> dict[str, Any]:
+        """How the actors of a stage are laid out over what the cluster has now."""
+        device = self._device()
+        job = Job(self._options, self._models.detector.sha256, self._models.checkpoint_sha256, device)
+        if stage is EstimateActor:
+            share = self._options.gpus_per_actor
+            actors = int(self._resources("GPU") // share)
+            own = {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH, "batch_format": "numpy"}
+        else:
+            actors = self._options.workers or int(self._resources("CPU"))
+            own = {"num_cpus": 1, "batch_size": BLOCK, "batch_format": "pyarrow"}
+        actors = max(1, min(actors, blocks))
+        pool = self._ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors)
+        return {"fn_constructor_args": (job,), "compute": pool, **own}
 
-    def _device(self, resources: dict[str, float]) -> str:
-        has_gpu = resources.get("GPU", 0) > 0
+    def _device(self) -> str:
+        """Where the age model runs: on GPUs if the cluster has them."""
+        has_gpu = self._resources("GPU") > 0
         if not has_gpu and (self._options.require_gpu or self._options.device == "cuda"):
             raise DeviceError("the Ray cluster has no GPU")
         return "cuda" if has_gpu and self._options.device != "cpu" else "cpu"
+
+    def _resources(self, kind: str) -> float:
+        return float(self._connect().cluster_resources().get(kind, 0))
 
     def _connect(self) -> Any:
         if self._ray is not None:
