@@ -163,9 +163,8 @@ def report(best: dict[str, Cost], stages: list[dict[str, float]]) -> None:
     steady = (own.cpu - short.cpu) / (own.photos - short.photos) * 1000
     print(f"\nfloor (entropy decoding + one SCRFD pass + one int8 pass per face): {floor:.1f} ms per photo")
     print(f"photoage, start included: {own.cpu_ms:.1f} ms, {own.cpu_ms / floor:.2f} x the floor")
-    print(
-        f"photoage, each further photo: {steady:.1f} ms, {steady / floor:.2f} x the floor; start {start:.1f} s"
-    )
+    ratio = steady / floor
+    print(f"photoage, each further photo: {steady:.1f} ms, {ratio:.2f} x the floor; start {start:.1f} s")
     print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread:")
     for name, cost in stage.items():
         share = "" if name.startswith("floor") else f"{cost / steady:6.0%}"

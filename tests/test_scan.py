@@ -47,9 +47,9 @@ def test_every_orientation_and_format_of_one_face_agrees(rows: dict[str, list[Fa
 def test_rows_are_those_of_a_plain_sequential_path(
     scanned: ScannedLibrary, rows: dict[str, list[FaceRow]]
 ) -> None:
-    """The reference: one photo after the other, full decode, one face at a time."""
+    """The reference: one photo after the other, full decode, one face at a time in float32."""
     detector = Detector(default_detector())
-    predictor = Predictor(default_checkpoint(), torch.device("cpu"))
+    predictor = Predictor(default_checkpoint(), torch.device("cpu"), "float")
     differences = []
     for path in sorted(p for p in scanned.library.rglob("*") if p.is_file() and p.suffix != ".md"):
         try:
