@@ -81,7 +81,7 @@ class DetectOptions:
 class PhotoFaces:
     """What reading one photo gave: its identity, its upright size in pixels, and its faces."""
 
-    content_hash: str  # hex blake2b-128 of the file's bytes
+    content_hash: str  # hex XXH3-128 of the file's bytes
     width: int
     height: int
     taken_at: datetime | None
