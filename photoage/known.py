@@ -46,6 +46,7 @@ class KnownPhoto:
     content_hash: str | None
     detector_id: int | None
     detect_key: str | None
+    error_kind: str | None
     estimated: bool
 
 

@@ -205,6 +205,17 @@ def test_unreadable_photos_wait_for_retry_errors(scanned: Scanned) -> None:
     assert query(scanned.database, "SELECT count(*) FROM photo WHERE error_kind IS NOT NULL") == [(0,)]
 
 
+def test_a_failure_of_the_program_is_tried_again(scanned: Scanned) -> None:
+    """A bug or a broken installation is mended some day; a damaged file is not."""
+    with sqlite3.connect(scanned.database) as connection:
+        connection.execute("UPDATE photo SET status = 'unreadable', error_kind = 'internal'")
+    connection.close()
+    counts = scan(scanned.folder, database=scanned.database).counts
+    assert (counts.done, counts.unreadable, counts.unchanged) == (3, 1, 0)
+    counts = scan(scanned.folder, database=scanned.database).counts
+    assert (counts.done, counts.unreadable, counts.unchanged) == (0, 0, 4)
+
+
 def test_another_threshold_detects_again(scanned: Scanned) -> None:
     ids = query(scanned.database, "SELECT id FROM face ORDER BY id")
     options = DetectOptions(det_thresh=0.6)
