@@ -9,8 +9,6 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from photoage.detect_server import DetectionServer
-from photoage.known import KnownPhoto
-from photoage.plan import Planned
 from photoage.pool import Outcome, PhotoPool
 from photoage.reader import ReadOptions, ReadPhoto, hash_photo, read_photo
 from photoage.records import Estimate, FloatArray, PhotoFile
@@ -18,6 +16,8 @@ from photoage.scan_options import ScanModels, ScanOptions, default_workers
 
 if TYPE_CHECKING:
     from photoage.age_model import Predictor
+    from photoage.known import KnownPhoto
+    from photoage.plan import Planned
 
 T = TypeVar("T")
 

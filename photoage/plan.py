@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
+from photoage import remote
 from photoage.known import KnownPhoto, KnownPhotos
 from photoage.records import PhotoFile, WalkProblem
 
@@ -84,7 +85,9 @@ class Plan:
             return Action.READ
         if known is not None and not _changed(file, known):
             if known.status == "unreadable":
-                return Action.READ if options.retry_errors else Action.UNCHANGED
+                # A fault of the program or its installation, not of the photo, does not stay.
+                retry = options.retry_errors or known.error_kind == "internal"
+                return Action.READ if retry else Action.UNCHANGED
             if options.checksum and known.content_hash is not None:
                 return Action.HASH
             return self.without_change(known)
@@ -105,6 +108,8 @@ def _changed(file: PhotoFile, known: KnownPhoto) -> bool:
 
 def is_gone(path: str) -> bool:
     """Whether nothing is at `path` any more; a path that cannot be examined is not gone."""
+    if remote.is_remote(path):
+        return remote.is_gone(path)
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

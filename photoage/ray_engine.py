@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ T = TypeVar("T")
 ROUND = 50_000  # photos of one Ray dataset: a list in memory, whose actors take seconds to start
 BLOCK = 16  # photos of one task; a lost node costs the work on two or three per actor
 GPU_BATCH = 64  # photos of one task of a GPU
+CONNECT_SECONDS = 10.0
 OBJECT_STORE = 512 << 20  # bytes, of a Ray that is started here; crops on their way take little
 BLOCK_BYTES = 8 << 20  # what Ray expects of a block before it has seen one
 
@@ -131,6 +133,7 @@ class RayEngine:
         if not ray.is_initialized():
             local = {"num_cpus": self._options.workers, "object_store_memory": OBJECT_STORE}
             try:
+                _check_address(address)
                 with _signals_kept(), _core_silenced():
                     ray.init(
                         address=address or "local",
@@ -145,6 +148,13 @@ class RayEngine:
         _make_quiet(ray)
         self._ray = ray
         return ray
+
+
+def _check_address(address: str | None) -> None:
+    """Raises OSError where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _make_quiet(ray: Any) -> None:

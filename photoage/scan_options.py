@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from photoage.checkpoint import CheckpointInfo, read_checkpoint_info
 from photoage.decode import DecodeOptions
@@ -13,8 +13,10 @@ from photoage.detect import DetectorFile, cuda_driver_present, resolve_detector
 from photoage.digest import file_sha256
 from photoage.models import default_checkpoint
 from photoage.records import DetectOptions
-from photoage.store import RunCounts
 from photoage.walk import WalkOptions
+
+if TYPE_CHECKING:
+    from photoage.store import RunCounts  # SQLAlchemy is nothing for the workers of a cluster
 
 PHOTO_TIMEOUT = 120.0  # seconds; the largest real photos take a few
 

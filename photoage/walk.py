@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from unicodedata import normalize
 
+from photoage import remote
 from photoage.records import PhotoFile, WalkProblem
 
 PHOTO_SUFFIXES = frozenset(
@@ -61,9 +62,9 @@ def walk(roots: Sequence[str], options: WalkOptions = WalkOptions()) -> Iterator
     A root may be a file, which is a candidate whatever its name. Memory grows with the largest
     folder, not with the library (with `follow`, also with the number of folders).
     """
-    walker = _Walker({os.path.abspath(root) for root in roots}, options)
+    walker = _Walker({absolute(root) for root in roots}, options)
     for root in sorted(walker.roots):
-        yield from walker.walk_root(root)
+        yield from walker.walk_remote(root) if remote.is_remote(root) else walker.walk_root(root)
 
 
 def walk_changed(
@@ -90,9 +91,9 @@ def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
     """
     seen = set()
     for name in _names(lines):
-        if (path := os.path.abspath(os.fsdecode(name))) not in seen:
+        if (path := absolute(os.fsdecode(name))) not in seen:
             seen.add(path)
-            yield _examine(path)
+            yield remote.examine(path) if remote.is_remote(path) else _examine(path)
 
 
 def check_roots(roots: Sequence[str]) -> RootCheck:
@@ -100,13 +101,21 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
     absent, empty = [], []
     for root in roots:
         try:
-            if stat.S_ISDIR(os.stat(root).st_mode):
+            if remote.is_remote(root):
+                if remote.is_empty(root):
+                    empty.append(root)
+            elif stat.S_ISDIR(os.stat(root).st_mode):
                 with os.scandir(root) as entries:
                     if all(_is_junk(entry.name) for entry in entries):
                         empty.append(root)
         except OSError:
             absent.append(root)
     return RootCheck(tuple(absent), tuple(empty))
+
+
+def absolute(path: str) -> str:
+    """The path as it is stored: whatever it is relative to, and without doubled or trailing slashes."""
+    return path.rstrip("/") if remote.is_remote(path) else os.path.abspath(path)
 
 
 class _Walker:
@@ -129,6 +138,23 @@ class _Walker:
                 yield _examine(root)
         elif self._enter(info):
             yield from self._walk_folder(root, info.st_dev)
+
+    def walk_remote(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
+        """The same of a root that is a URL; nothing there is a link."""
+
+        def is_wanted(path: str, is_folder: bool) -> bool:
+            name = path.rpartition("/")[2]
+            if _is_junk(name) or self._excluded(path, root, is_folder):
+                return False
+            if is_folder:
+                return path not in self.roots  # which is walked by itself
+            return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+
+        for entry in remote.walk(root, is_wanted):
+            if entry.path not in self._given_files:
+                if entry.path in self.roots:
+                    self._given_files.add(entry.path)
+                yield entry
 
     def reaches(self, root: str, folder: str) -> bool:
         """Whether a walk of `root` comes to `folder`."""

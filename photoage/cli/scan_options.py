@@ -98,15 +98,18 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
     """Absolute roots that exist, and the options in the core's terms."""
     import os
 
+    from photoage import remote
     from photoage.decode import DecodeOptions
     from photoage.errors import LibraryError
     from photoage.records import DetectOptions
     from photoage.scan_options import ScanOptions
-    from photoage.walk import WalkOptions
+    from photoage.walk import WalkOptions, absolute
 
-    roots = [os.path.abspath(path) for path in paths]
+    roots = [absolute(path) for path in paths]
     for root in roots:
-        if not os.path.lexists(root):
+        if remote.is_remote(root):
+            remote.check_root(root)
+        elif not os.path.lexists(root):
             raise LibraryError(f"{root}: no such file or folder; nothing was scanned or marked missing")
     detect = DetectOptions(raw.pop("det_thresh"), int(raw.pop("det_size")), raw.pop("min_face"))
     walk = WalkOptions(tuple(raw.pop("exclude")), raw.pop("follow"), raw.pop("one_file_system"))
@@ -170,6 +173,10 @@ def scan_progress(
         yield show
 
 
+def _number(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def report(context: Context, summary: ScanSummary) -> None:
     """Warnings and one line of counts, on stderr: the results themselves are for `query`."""
     for warning in summary.warnings:
@@ -180,12 +187,12 @@ def report(context: Context, summary: ScanSummary) -> None:
         (counts.re_estimated, "re-estimated"),
         (counts.unchanged, "unchanged"),
         (counts.relinked, "moved"),
-        (counts.duplicates, "duplicates"),
+        (counts.duplicates, "duplicate" if counts.duplicates == 1 else "duplicates"),
         (counts.missing, "missing"),
         (counts.unreadable, "unreadable"),
     ]
     text = ", ".join(f"{number} {word}" for number, word in parts if number or word in ("read", "unchanged"))
-    context.say(f"{counts.seen} photos: {text}; {counts.faces} faces found")
+    context.say(f"{_number(counts.seen, 'photo')}: {text}; {_number(counts.faces, 'new face')}")
     if counts.seen == 0 and not summary.interrupted:
         context.say("no photos found there")
     if counts.unreadable:

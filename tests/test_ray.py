@@ -1,0 +1,148 @@
+"""Scans in Ray: the same rows as a local scan's, and nothing lost or doubled with a node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pytest
+from conftest import ScannedLibrary
+from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
+
+from photoage.errors import CheckpointError, DetectorError, DeviceError, EngineError
+from photoage.ray_actors import ITEM, EstimateActor, Job, ReadActor, row
+from photoage.scan import scan
+from photoage.scan_options import ScanOptions, resolve_models
+from photoage.store import RunCounts
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+pa = pytest.importorskip("pyarrow")
+ray = pytest.importorskip("ray")
+
+SMALL = 80 << 20  # bytes of a node's object store
+NODE = {"num_cpus": 1, "object_store_memory": SMALL, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes (raylets) with one core each; this process belongs to the first."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=SMALL)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def in_ray(cluster: Any, library: Path, database: Path, **calls: Any) -> RunCounts:
+    options = ScanOptions(engine="ray", ray_address=cluster.address, device="cpu")
+    return scan([str(library)], database, options, **calls).counts
+
+
+def test_two_nodes_give_the_rows_of_a_local_scan_and_read_nothing_twice(
+    cluster: Any, scanned: ScannedLibrary, tmp_path: Path
+) -> None:
+    database = tmp_path / "ray.db"
+    counts = in_ray(cluster, scanned.library, database)
+    local = query(scanned.database, "SELECT done, unreadable, duplicates, faces FROM scan_run")
+    assert [(counts.done, counts.unreadable, counts.duplicates, counts.faces)] == local
+    assert counts.unreadable == 3
+    assert_same_rows(rows(database), rows(scanned.database))
+    again = in_ray(cluster, scanned.library, database)
+    assert again.unchanged == again.seen == counts.seen
+
+
+def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_path: Path) -> None:
+    library = make_library(tmp_path / "library", 400)
+    scan([str(library)], tmp_path / "local.db", ScanOptions(device="cpu"))
+    expected = rows(tmp_path / "local.db")
+    database = tmp_path / "ray.db"
+    options = ScanOptions(engine="ray", ray_address=cluster.address, device="cpu")
+    stored: list[int] = []
+
+    def note(counts: RunCounts) -> None:
+        stored.append(counts.finished)
+
+    stopped = scan([str(library)], database, options, progress=note, should_stop=lambda: len(stored) > 1)
+    assert stopped.interrupted
+    assert 0 < stopped.counts.finished < 200
+    assert query(database, "SELECT status FROM scan_run") == [("interrupted",)]
+
+    (node,) = cluster.worker_nodes
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    workers: list[Any] = []
+
+    def kill_node(counts: RunCounts) -> None:
+        if not workers and counts.done > 0:
+            workers.extend(p for p in raylet.children(recursive=True) if "ScanActor" in p.name())
+            raylet.kill()
+            assert counts.finished < 300, "the node would be lost after its work"
+
+    counts = scan([str(library)], database, options, progress=kill_node).counts
+    assert workers, "the lost node had no part in the scan"
+    assert wait_until(lambda: not any(worker.is_running() for worker in workers), 30)
+    assert counts.seen == counts.finished == 400
+    assert_same_rows(rows(database), expected)
+    assert query(database, "SELECT count(*) FROM estimate") == query(database, "SELECT count(*) FROM face")
+
+
+def test_the_command_starts_and_ends_a_ray_of_its_own(tmp_path: Path, sample_library: Path) -> None:
+    library = tmp_path / "library"
+    shutil.copytree(sample_library / "people", library)
+    (library / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    before = {process.pid for process in psutil.process_iter()}
+    result = photoage("scan", "--engine", "ray", "-j", "1", library, database=tmp_path / "ray.db")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[1:] == ["see `photoage errors` for the photos that could not be read"]
+    assert ", 1 unreadable; " in result.stderr
+    left = [p for p in psutil.process_iter() if p.pid not in before and "ray" in p.name()]
+    assert not psutil.wait_procs(left, 10)[1]
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, sample_library: Path) -> None:
+    library = sample_library / "people"
+    address = ("--ray-address", "127.0.0.1:1")
+    result = photoage("scan", "--engine", "ray", *address, library, database=tmp_path / "x.db")
+    assert result.returncode == 1
+    assert result.stderr.startswith("photoage: error: Ray at 127.0.0.1:1: ")
+    assert result.stderr.count("\n") == 1
+    result = photoage("scan", *address, library, database=tmp_path / "x.db")
+    assert result.returncode == 2
+
+
+def test_other_models_on_a_worker_end_the_scan() -> None:
+    options = ScanOptions()
+    models = resolve_models(options)
+    table = pa.Table.from_pylist([row(0, "/nothing/here.jpg")])
+    (error,) = ReadActor(Job(options, "0" * 64, models.checkpoint_sha256, "cpu"))(table)[ITEM]
+    assert isinstance(error, DetectorError)
+    job = Job(options, models.detector.sha256, "0" * 64, "cpu")
+    (error,) = EstimateActor(job)({ITEM: np.array([], dtype=object)})[ITEM]
+    assert isinstance(error, CheckpointError)
+    assert EstimateActor(job)({ITEM: np.array([error])})[ITEM][0] is error
+
+
+def test_a_gpu_that_the_cluster_lacks_is_refused(cluster: Any, tmp_path: Path, sample_library: Path) -> None:
+    options = ScanOptions(engine="ray", ray_address=cluster.address, device="cuda")
+    with pytest.raises(DeviceError, match="the Ray cluster has no GPU"):
+        scan([str(sample_library / "people")], tmp_path / "x.db", options)
+
+
+def test_undecodable_paths_reach_the_workers(tmp_path: Path, sample_library: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    shutil.copyfile(sample_library / "people" / "eileen_collins.png", path)
+    models = resolve_models(ScanOptions())
+    job = Job(ScanOptions(), models.detector.sha256, models.checkpoint_sha256, "cpu")
+    table = pa.Table.from_pylist([row(7, os.fsdecode(path)), row(8, "/nothing/here.jpg")])
+    found, lost = ReadActor(job)(table)[ITEM]
+    assert (found.task, len(found.value.crops)) == (7, 1)
+    assert (lost.task, lost.failure.kind) == (8, "vanished")
+    assert issubclass(EngineError, Exception)

@@ -1,0 +1,154 @@
+"""Photos in object storage: s3:// against a server on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SAMPLE_LIBRARY, ScannedLibrary
+from faults.scanning import photoage, query, rows
+
+from photoage import remote
+from photoage.errors import DecodeError, LibraryError
+from photoage.records import PhotoFile, WalkProblem
+from photoage.scan import scan
+from photoage.scan_options import ScanOptions
+from photoage.store import RunCounts
+from photoage.walk import WalkOptions, check_roots, files_from, walk
+
+pytest.importorskip("s3fs")
+boto3 = pytest.importorskip("boto3")
+moto_server = pytest.importorskip("moto.server")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def s3() -> Iterator[Any]:
+    """An S3 server on loopback, to which the usual variables lead this process and its workers."""
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield boto3.client("s3")
+    server.stop()
+
+
+def upload(s3: Any, bucket: str, *photos: Path, folder: str = "photos") -> str:
+    s3.create_bucket(Bucket=bucket)
+    for photo in photos:
+        s3.upload_file(str(photo), bucket, f"{folder}/{photo.relative_to(SAMPLE_LIBRARY)}")
+    return f"s3://{bucket}/{folder}"
+
+
+def run(root: str, database: Path, **options: Any) -> RunCounts:
+    return scan([root], database, ScanOptions(workers=1, device="cpu", **options)).counts
+
+
+PHOTOS = sorted(p for p in SAMPLE_LIBRARY.rglob("*") if p.parent.name in ("people", "damaged", "backup"))
+
+
+def test_a_bucket_has_the_faces_of_its_files(s3: Any, scanned: ScannedLibrary, tmp_path: Path) -> None:
+    root = upload(s3, "library", *PHOTOS)
+    database = tmp_path / "s3.db"
+    result = photoage("scan", "-j", "1", root + "/", database=database)
+    assert result.returncode == 0, result.stderr
+    stored = rows(database)
+    local = rows(scanned.database)
+    assert len(stored) == len(PHOTOS)
+    for photo in PHOTOS:
+        name = str(photo.relative_to(SAMPLE_LIBRARY))
+        here, there = stored[f"{root}/{name}"], local[f"{scanned.library}/{name}"]
+        assert (here.status, here.error_kind, here.faces) == (there.status, there.error_kind, there.faces)
+
+    assert run(root, database).unchanged == len(PHOTOS)
+    s3.upload_file(str(PHOTOS[-1]), "library", f"photos/{PHOTOS[-1].relative_to(SAMPLE_LIBRARY)}")
+
+
+def test_what_is_gone_from_a_bucket_is_missing_and_nothing_else(s3: Any, tmp_path: Path) -> None:
+    photo = SAMPLE_LIBRARY / "people" / "eileen_collins.png"
+    root = upload(s3, "going", photo, PHOTOS[0])
+    s3.upload_file(str(photo), "going", "elsewhere/photo.png")
+    database = tmp_path / "s3.db"
+    run(root, database)
+    run("s3://going/elsewhere", database)
+    s3.delete_object(Bucket="going", Key="photos/people/eileen_collins.png")
+    assert run(root, database).missing == 1
+    assert query(database, "SELECT path FROM photo WHERE status = 'missing'") == [
+        (f"{root}/people/eileen_collins.png",)
+    ]
+    for key in s3.list_objects_v2(Bucket="going")["Contents"]:
+        s3.delete_object(Bucket="going", Key=key["Key"])
+    summary = scan([root], database, ScanOptions(workers=1, device="cpu"))
+    assert summary.counts.missing == 0
+    assert any(f"{root}: is absent or empty" in warning for warning in summary.warnings)
+
+
+def test_storage_that_does_not_answer_hides_no_photo(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = upload(s3, "offline", PHOTOS[0])
+    (file,) = walk([root])
+    assert isinstance(file, PhotoFile)
+    assert not remote.is_gone(file.path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    offline = "import sys; from photoage import remote, walk; p = sys.argv[1]; print(remote.is_gone(p),"
+    offline += " walk.check_roots([p]).absent == (p,), [e.kind for e in walk.walk([p])])"
+    result = subprocess.run([sys.executable, "-c", offline, root], capture_output=True, text=True)
+    assert result.stdout == "False True ['unreadable']\n", result.stderr
+    result_of_scan = photoage("scan", root, database=tmp_path / "x.db")
+    assert result_of_scan.returncode == 1
+    assert result_of_scan.stderr.startswith(f"photoage: error: {root}: Could not connect")
+
+
+def test_a_walk_excludes_what_a_local_one_does(s3: Any) -> None:
+    s3.create_bucket(Bucket="walked")
+    names = ["b.jpg", "a/2.JPG", "a/1.png", "a/note.txt", ".hidden/x.jpg", "@eaDir/x.jpg", "raw/x.jpg", "c/"]
+    for name in [*names, "a/b c+d%20é.jpg"]:
+        s3.put_object(Bucket="walked", Key=f"photos/{name}", Body=b"12345")
+    root = "s3://walked/photos"
+    found = list(walk([root, root + "/a/", root + "/b.jpg"], WalkOptions(exclude=("raw",))))
+    assert all(
+        isinstance(entry, PhotoFile) and (entry.size, entry.mtime_ns > 0) == (5, True) for entry in found
+    )
+    paths = [entry.path.removeprefix(root) for entry in found]
+    assert paths == ["/b.jpg", "/a/1.png", "/a/2.JPG", "/a/b c+d%20é.jpg"]
+    (one, other) = files_from([f"{root}/b.jpg\n{root}/none.jpg\n".encode()])
+    assert one == found[0]
+    assert isinstance(other, WalkProblem)
+    assert other.kind == "vanished"
+    assert check_roots([root, "s3://walked/none", "s3://none"]).absent == ("s3://walked/none", "s3://none")
+
+
+def test_files_are_read_with_their_size_and_time(s3: Any) -> None:
+    s3.create_bucket(Bucket="read")
+    s3.put_object(Bucket="read", Key="a.jpg", Body=b"12345")
+    file, data = remote.read_file("s3://read/a.jpg", None)
+    assert (file, data) == (remote.examine("s3://read/a.jpg"), b"12345")
+    for path, limit, kind in (("s3://read/none.jpg", None, "vanished"), ("s3://read/a.jpg", 4, "too-large")):
+        with pytest.raises(DecodeError) as caught:
+            remote.read_file(path, limit)
+        assert caught.value.kind == kind
+
+
+def test_a_storage_that_is_not_known_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match=r"nosuch://x: .*nosuch"):
+        remote.check_root("nosuch://x")
+    result = photoage("scan", "s3://nosuchbucket/x", database=tmp_path / "x.db")
+    assert result.returncode == 1
+    assert "s3://nosuchbucket/x: nothing is there" in result.stderr or "no such file" in result.stderr
+
+
+def test_local_paths_never_load_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, photoage.reader, photoage.walk as w; list(w.walk(['.'])); print('fsspec' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "False\n", result.stderr
