@@ -125,7 +125,7 @@ def test_a_photo_that_always_hangs_costs_itself(library: Path, tmp_path: Path) -
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
 def test_a_photo_that_needs_more_memory_than_there_is_costs_itself(library: Path, tmp_path: Path) -> None:
     def starve(worker: Any) -> None:
-        most = worker.memory_info().vms + (SIDE * SIDE * 3) // 4
+        most = worker.memory_info().vms + SIDE * SIDE * 3 * 3 // 4  # not for a copy, but for other photos
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
 
     database = tmp_path / "photoage.db"
