@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import struct
 import threading
@@ -125,13 +126,15 @@ def test_a_photo_that_always_hangs_costs_itself(library: Path, tmp_path: Path) -
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
 def test_a_photo_that_needs_more_memory_than_there_is_costs_itself(library: Path, tmp_path: Path) -> None:
     def starve(worker: Any) -> None:
-        most = worker.memory_info().vms + SIDE * SIDE * 3 * 3 // 4  # not for a copy, but for other photos
+        most = worker.memory_info().vms + (SIDE * SIDE * 3) // 4
         resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, most))
 
-    database = tmp_path / "photoage.db"
-    with workers_watched(starve, memory=150 << 20) as starved:
-        summary = scan(library, database=database)
+    database, photos = tmp_path / "photoage.db", tmp_path / "photos"
+    shutil.copytree(library, photos)
+    (photos / "5.png").rename(photos / "last.png")  # the limit stays, and would starve what follows
+    with workers_watched(starve, memory=LARGE) as starved:
+        summary = scan(photos, database=database)
     assert len(starved) == 1
+    assert kinds(database)["last.png"] == "memory"
     assert (summary.counts.done, summary.counts.unreadable) == (3, 1)
-    assert kinds(database)["5.png"] == "memory"
     assert_sound(database)
