@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sqlalchemy import ColumnElement, func
 
 from photoage.dialect import glob
+from photoage.remote import is_remote
 from photoage.tables import PathText
 
 
@@ -22,7 +23,7 @@ def path_tests(path: ColumnElement[str], pattern: str) -> Iterator[ColumnElement
         yield glob(path, f"*{os.sep}{pattern}")  # the cheap test first
         yield glob(name, pattern)
     else:
-        anywhere = "" if os.path.isabs(pattern) or pattern.startswith("*") else f"*{os.sep}"
+        anywhere = "" if _is_absolute(pattern) or pattern.startswith("*") else f"*{os.sep}"
         inside = "*" if pattern.endswith(os.sep) else ""
         yield glob(path, f"{anywhere}{pattern}{inside}")
 
@@ -31,4 +32,8 @@ def folder_of(pattern: str) -> str:
     """The folder, ending in a slash, that holds everything the pattern matches; empty if unknown."""
     literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     folder = literal[: literal.rfind(os.sep) + 1]
-    return folder if os.path.isabs(folder) and folder.count(os.sep) > 1 else ""
+    return folder if _is_absolute(folder) and folder.count(os.sep) > 1 else ""
+
+
+def _is_absolute(pattern: str) -> bool:
+    return os.path.isabs(pattern) or is_remote(pattern)

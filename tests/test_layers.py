@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "known": {"db", "tables", "records", "errors"},
     "store": {"known", "dialect", "db", "tables", "records", "errors"},
     "stats": {"db", "tables", "errors"},
-    "patterns": {"dialect", "tables"},
+    "patterns": {"dialect", "remote", "tables"},
     "query": {"dialect", "patterns", "db", "tables", "stats", "records", "errors"},
     "writers": {"query", "records", "errors"},
     "tabular": {"db", "query", "errors"},

@@ -68,7 +68,8 @@ def test_a_bucket_has_the_faces_of_its_files(s3: Any, scanned: ScannedLibrary, t
         assert (here.status, here.error_kind, here.faces) == (there.status, there.error_kind, there.faces)
 
     assert run(root, database).unchanged == len(PHOTOS)
-    s3.upload_file(str(PHOTOS[-1]), "library", f"photos/{PHOTOS[-1].relative_to(SAMPLE_LIBRARY)}")
+    found = photoage("query", "--path", f"{root}/people/*", "--paths", database=database).stdout
+    assert sorted(found.splitlines()) == sorted({path for path, row in stored.items() if "/people/" in path})
 
 
 def test_what_is_gone_from_a_bucket_is_missing_and_nothing_else(s3: Any, tmp_path: Path) -> None:
