@@ -5,15 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
@@ -26,6 +28,8 @@ R = TypeVar("R")
 AHEAD = 12  # tasks in flight per worker: enough to bridge one batch of the age model
 GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
 ATTEMPTS = 2
+# What takes a worker longest to import; none of it starts a thread that a fork would lose.
+PRELOADED = ["insightface.model_zoo", "photoage.reader"]
 
 # Seconds that a worker has to end by itself. It has nothing to tidy up, and never sees SIGTERM; one that
 # is still starting would only find its channel gone and complain on stderr.
@@ -42,7 +46,7 @@ class Outcome(Generic[T, R]):
 
 
 class PhotoPool:
-    """A pool of spawned processes with a time limit per task. Use as a context manager."""
+    """A pool of processes with a time limit per task. Use as a context manager."""
 
     def __init__(self, workers: int, *, timeout: float) -> None:
         """`timeout` in seconds for one task, its worker's first-time loading included.
@@ -53,9 +57,9 @@ class PhotoPool:
         self._pool = self._start()
 
     def _start(self) -> ProcessPool:
-        # Spawned, not forked: a fork of a process in which torch has run threads can hang.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPool(self.workers, initializer=_end_with_parent, context=context)
+        # With the environment of now: a server that forks workers keeps that of the first scan.
+        arguments = [dict(os.environ)]
+        return ProcessPool(self.workers, initializer=_begin, initargs=arguments, context=_context())
 
     def __enter__(self) -> PhotoPool:
         return self
@@ -75,11 +79,13 @@ class PhotoPool:
         """
         source = iter(tasks)
         flying: dict[Future[R], tuple[T, int]] = {}
+        finished: SimpleQueue[Future[R]] = SimpleQueue()
 
         def submit(task: T, attempt: int) -> None:
             with _workers_spared():  # the first call starts the workers
                 future = self._pool.schedule(function, args=arguments(task), timeout=self.timeout)
             flying[future] = (task, attempt)
+            future.add_done_callback(finished.put)
 
         try:
             while True:
@@ -91,30 +97,44 @@ class PhotoPool:
                     submit(task, 1)
                 if not flying:
                     return
-                finished, _ = wait(flying, timeout=self.timeout + GRACE, return_when=FIRST_COMPLETED)
-                if not finished or any(_is_broken(future) for future in finished):
-                    lost = [entry for future, entry in flying.items() if not _has_answer(future)]
-                    for future in [f for f in flying if _has_answer(f)]:
-                        yield _outcome(flying.pop(future)[0], future)
+                try:
+                    future = finished.get(timeout=self.timeout + GRACE)
+                except Empty:
+                    future = None
+                if future is None or _is_broken(future):
+                    lost = [entry for other, entry in flying.items() if not _has_answer(other)]
+                    for answered in [other for other in flying if _has_answer(other)]:
+                        yield _outcome(flying.pop(answered)[0], answered)
                     flying.clear()
                     self._pool.stop()
                     self._pool.join()
-                    self._pool = self._start()
+                    self._pool, finished = self._start(), SimpleQueue()
                     for task, attempt in lost:
                         if attempt < ATTEMPTS:
                             submit(task, attempt + 1)
                         else:
                             yield Outcome(task, failure=DecodeError("crash", "the worker processes died"))
                     continue
-                for future in finished:
-                    task, attempt = flying.pop(future)
-                    if attempt < ATTEMPTS and _timed_out(future):
-                        submit(task, attempt + 1)  # the clock also runs while a laptop sleeps
-                    else:
-                        yield _outcome(task, future)
+                task, attempt = flying.pop(future)
+                if attempt < ATTEMPTS and _timed_out(future):
+                    submit(task, attempt + 1)  # the clock also runs while a laptop sleeps
+                else:
+                    yield _outcome(task, future)
         finally:
             for future in flying:
                 future.cancel()
+
+
+def _context() -> Any:
+    """How workers start. Never forked from this process: where torch has run threads, a fork can hang.
+
+    On Linux they are forked from a clean one that has loaded their libraries once for all of them.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 @contextmanager
@@ -135,9 +155,11 @@ def _workers_spared() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
-    """In a worker: a scan that was killed must not leave workers that wait for tasks for ever."""
-    parent = os.getppid()
+def _begin(environment: dict[str, str]) -> None:
+    """In a worker: the scan's environment; and a scan that was killed must not leave it waiting for ever."""
+    os.environ.clear()
+    os.environ.update(environment)
+    parent = os.getppid()  # the scan, or the server that ends with it
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -76,7 +76,7 @@ def quantise(job: QuantiseJob) -> Path:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Add", "MaxPool"],  # the head, one neuron, stays in float
+            op_types_to_quantize=["Conv", "Relu", "Add", "MaxPool"],  # the head, one neuron, stays in float
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": PERCENTILE},
         )

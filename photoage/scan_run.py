@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from photoage.engine import Engine, PhotoTask
+from photoage.engine import Engine, Finished, PhotoTask
 from photoage.errors import DecodeError
 from photoage.known import KnownPhotos
 from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
-from photoage.pool import Outcome
-from photoage.reader import ReadPhoto
-from photoage.records import Estimate
 from photoage.scan_options import ScanModels, ScanOptions
 from photoage.store import RunCounts, Store
 from photoage.walk import check_roots
@@ -149,30 +146,32 @@ class ScanRun:
     def read(self, tasks: Iterable[PhotoTask]) -> None:
         """Read photos, estimate their faces, and store them a few at a time."""
         for finished in self.engine.read(tasks):
-            for outcome, estimates in finished:
-                self._store(outcome, estimates)
+            self._store(finished)
             self.store.commit()
             self.progress(self.counts)
 
-    def _store(self, outcome: Outcome[PhotoTask, ReadPhoto], estimates: list[Estimate]) -> None:
-        task, photo = outcome.task, outcome.value
-        if photo is None:
-            assert outcome.failure is not None
-            self._fail(task, outcome.failure)
-            return
-        if task.landmarks is None:
-            self._seen.add(self.store.save_faces(photo.file, photo.faces, estimates))
-            self.counts.done += 1
-            self.counts.faces += len(estimates)
-        elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
-            self.store.add_estimates(task.known.id, estimates)
-            self.counts.re_estimated += 1
-        else:
-            # The file changed between the walk and now: its landmarks are another picture's.
-            self._fail(task, DecodeError("changed", f"{task.file.path}: changed during the scan"))
-        self.plan.stored(task.file)
-        if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
-            self.warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
+    def _store(self, finished: Iterable[Finished[PhotoTask]]) -> None:
+        fresh = []
+        for outcome, estimates in finished:
+            task, photo = outcome.task, outcome.value
+            if photo is None:
+                assert outcome.failure is not None
+                self._fail(task, outcome.failure)
+                continue
+            if task.landmarks is None:
+                fresh.append((photo.file, photo.faces, estimates))
+                self.counts.done += 1
+                self.counts.faces += len(estimates)
+            elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
+                self.store.add_estimates(task.known.id, estimates)
+                self.counts.re_estimated += 1
+            else:
+                # The file changed between the walk and now: its landmarks are another picture's.
+                self._fail(task, DecodeError("changed", f"{task.file.path}: changed during the scan"))
+            self.plan.stored(task.file)
+            if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
+                self.warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
+        self._seen.update(self.store.save_many(fresh))
 
     def _fail(self, task: PhotoTask, failure: DecodeError) -> None:
         self.plan.stored(task.file)

@@ -15,6 +15,7 @@ from photoage.detect import (
     TEACHER_FILE,
     Detector,
     DetectorFile,
+    PhotoViews,
     default_detector,
     package_file,
     pick_subject,
@@ -145,3 +146,27 @@ def test_cuda_is_never_replaced_by_the_cpu_silently() -> None:
     except DeviceError:
         return
     assert "CUDAExecutionProvider" in providers
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_a_glance_costs_no_large_face_and_spares_other_photos_the_close_up(
+    detector: Detector, portrait: ImageArray, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = np.full((768, 1024, 3), 96, np.uint8)
+    side = int(768 * share)
+    close = np.asarray(cv2.resize(portrait[30:210, 140:320], (side, side)), dtype=np.uint8)
+    photo[-side:, :side] = close
+    found = detector.detect(photo)
+    with monkeypatch.context() as patch:
+        patch.setattr("photoage.detect.GLANCE_FACE", 0)
+        patch.setattr("photoage.detect.GLANCE_THRESH", 0.0)
+        everything = detector.detect(photo)
+    assert len(found) == len(everything) == 1
+    assert found[0].bbox == everything[0].bbox
+
+    looked: list[int] = []
+    monkeypatch.setattr(PhotoViews, "close_up", lambda views: looked.append(1) or views.whole)
+    detector.detect(np.full((768, 1024, 3), 96, np.uint8))
+    assert not looked
+    detector.detect(photo)
+    assert len(looked) == (share > 0.6)  # the face itself is about 0.65 of the portrait's side
