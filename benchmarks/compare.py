@@ -196,8 +196,8 @@ def report(costs: dict[str, Cost], stages: dict[str, float], faces: float) -> No
         print(f"{name:42}{cost.photos:8}{cost.rate:10.2f}{cost.cpu_ms:14.1f}{own.rate / cost.rate:13.2f}x")
     each = {name: further(costs[name], costs[name + SIXTH]) for name in (SCAN, FLOOR)}
     print(
-        f"\neach further photo: photoage {each[SCAN]:.1f} ms of processor time, the floor {each[FLOOR]:.1f} ms:"
-        f" {each[SCAN] / each[FLOOR]:.2f}x\nstart included: {own.cpu_ms / costs[FLOOR].cpu_ms:.2f}x;"
+        f"\neach further photo: photoage {each[SCAN]:.1f} ms of processor time,"
+        f" the floor {each[FLOOR]:.1f} ms: {each[SCAN] / each[FLOOR]:.2f}x\nstart included: {own.cpu_ms / costs[FLOOR].cpu_ms:.2f}x;"
         f" the start of photoage: {own.cpu - each[SCAN] * own.photos / 1000:.1f} s"
     )
     print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread, the best of all:")
