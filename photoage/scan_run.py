@@ -8,7 +8,7 @@ from typing import Any
 
 from photoage.engine import Engine, Finished, PhotoTask
 from photoage.errors import DecodeError
-from photoage.known import KnownPhotos
+from photoage.known import IdSet, KnownPhotos
 from photoage.plan import Action, Plan, Planned, PlanOptions, is_gone
 from photoage.scan_options import ScanModels, ScanOptions
 from photoage.store import RunCounts, Store
@@ -41,7 +41,7 @@ class ScanRun:
         self._warned: set[str] = set()
         self._left = 0  # photos that vanished or changed under the scan
         self.stopped = False
-        self._seen: set[int] = set()  # ids of photos that are there, for the search for missing ones
+        self._seen = IdSet()  # photos that are there, for the search for missing ones
         self._to_hash: list[Planned] = []
         self._duplicates: list[tuple[Planned, str]] = []
         self._started = 0

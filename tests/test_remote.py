@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import SAMPLE_LIBRARY, ScannedLibrary
-from faults.scanning import photoage, query, rows
+from faults.scanning import assert_same_rows, photoage, query, rows
 
 from photoage import remote
 from photoage.errors import DecodeError, LibraryError
@@ -70,6 +70,17 @@ def test_a_bucket_has_the_faces_of_its_files(s3: Any, scanned: ScannedLibrary, t
     assert run(root, database).unchanged == len(PHOTOS)
     found = photoage("query", "--path", f"{root}/people/*", "--paths", database=database).stdout
     assert sorted(found.splitlines()) == sorted({path for path, row in stored.items() if "/people/" in path})
+
+
+def test_ray_finds_in_a_bucket_what_the_local_engine_does(s3: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    root = upload(s3, "cluster", *PHOTOS)
+    run(root, tmp_path / "local.db")
+    result = photoage("scan", "--engine", "ray", "-j", "1", root, database=tmp_path / "ray.db")
+    assert result.returncode == 0, result.stderr
+    expected = rows(tmp_path / "local.db")
+    assert_same_rows(rows(tmp_path / "ray.db"), expected)
+    assert {row.status for row in expected.values()} == {"done", "unreadable"}
 
 
 def test_what_is_gone_from_a_bucket_is_missing_and_nothing_else(s3: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ from databases import (
 )
 
 from photoage.errors import DatabaseError
-from photoage.known import SAME_CONTENT, KnownPhotos
+from photoage.known import SAME_CONTENT, IdSet, KnownPhotos
 from photoage.query import FaceFilter, iter_errors, iter_faces
 from photoage.records import DetectOptions, Estimate, PhotoFile
 from photoage.store import KnownPhoto, Store
@@ -319,3 +320,18 @@ def test_unseen_photos_can_be_pruned_while_they_are_found(store: Store) -> None:
         store.prune([photo.id])
         found += 1
     assert found == 1600
+
+
+def test_a_set_of_ids_is_a_set() -> None:
+    numbers = random.Random(1)
+    ids, expected = IdSet(), set[int]()
+    for _ in range(2000):
+        number = numbers.randrange(1, 700)
+        if numbers.random() < 0.3:
+            ids.discard(number)
+            expected.discard(number)
+        else:
+            ids.update([number, number + 1])
+            expected.update([number, number + 1])
+    assert {number for number in range(1000) if number in ids} == expected
+    assert 10**9 not in ids
