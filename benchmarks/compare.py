@@ -197,7 +197,8 @@ def report(costs: dict[str, Cost], stages: dict[str, float], faces: float) -> No
     each = {name: further(costs[name], costs[name + SIXTH]) for name in (SCAN, FLOOR)}
     print(
         f"\neach further photo: photoage {each[SCAN]:.1f} ms of processor time,"
-        f" the floor {each[FLOOR]:.1f} ms: {each[SCAN] / each[FLOOR]:.2f}x\nstart included: {own.cpu_ms / costs[FLOOR].cpu_ms:.2f}x;"
+        f" the floor {each[FLOOR]:.1f} ms: {each[SCAN] / each[FLOOR]:.2f}x\n"
+        f"start included: {own.cpu_ms / costs[FLOOR].cpu_ms:.2f}x;"
         f" the start of photoage: {own.cpu - each[SCAN] * own.photos / 1000:.1f} s"
     )
     print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread, the best of all:")

@@ -70,7 +70,9 @@ class IdSet:
         if row_id in self:
             self._bits[row_id >> 3] ^= 1 << (row_id & 7)
 
-    def __contains__(self, row_id: int) -> bool:
+    def __contains__(self, row_id: object) -> bool:
+        if not isinstance(row_id, int):
+            return False
         byte = row_id >> 3
         return byte < len(self._bits) and bool(self._bits[byte] >> (row_id & 7) & 1)
 

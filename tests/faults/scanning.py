@@ -144,6 +144,16 @@ def started(*arguments: str | Path, database: Path) -> Iterator[subprocess.Popen
         process.communicate()
 
 
+def is_worker(process: psutil.Process) -> bool:
+    """Whether a process reads photos: spawned for it, or forked from the server that was."""
+    try:
+        command, parent = " ".join(process.cmdline()), process.parent()
+        forked = "forkserver" in command and parent is not None and "forkserver" in " ".join(parent.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    return forked or "spawn_main" in command
+
+
 def processes_of(session: int) -> list[psutil.Process]:
     """The living processes of a session."""
     found = []

@@ -13,6 +13,7 @@ from faults.scanning import (
     Unbroken,
     assert_same_rows,
     assert_sound,
+    is_worker,
     photoage,
     photos_stored,
     processes_of,
@@ -53,9 +54,7 @@ def test_an_interrupted_scan_keeps_what_is_done_and_resumes(
 def test_ctrl_c_while_the_workers_start_ends_without_a_traceback(library: Path, tmp_path: Path) -> None:
     database = tmp_path / "photoage.db"
     with started("scan", "-j", "2", library, database=database) as process:
-        assert wait_until(
-            lambda: any("spawn_main" in " ".join(p.cmdline()) for p in processes_of(process.pid))
-        )
+        assert wait_until(lambda: any(map(is_worker, processes_of(process.pid))))
         time.sleep(0.05)
         status, messages = stop(process, signal.SIGINT)
     assert status == 130, messages

@@ -18,6 +18,7 @@ from faults.scanning import (
     Unbroken,
     assert_same_rows,
     assert_sound,
+    is_worker,
     photoage,
     photos_stored,
     processes_of,
@@ -77,7 +78,7 @@ def test_a_worker_that_is_still_starting_when_the_scan_is_killed_ends_by_itself(
         workers: list[Any] = []
         while len(workers) < 2:
             assert process.poll() is None
-            workers = [p for p in processes_of(process.pid) if "spawn_main" in " ".join(p.cmdline())]
+            workers = [p for p in processes_of(process.pid) if is_worker(p)]
         for worker in workers:
             worker.suspend()  # before it can have looked who its parent is
         process.kill()

@@ -21,7 +21,16 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from faults.scanning import assert_same_rows, assert_sound, copy_photos, query, rows, scan, wait_until
+from faults.scanning import (
+    assert_same_rows,
+    assert_sound,
+    copy_photos,
+    is_worker,
+    query,
+    rows,
+    scan,
+    wait_until,
+)
 
 SIDE = 12_000  # pixels: 432 MB once decoded
 TIME_LIMIT = float(os.environ.get("PHOTOAGE_TEST_TIME_LIMIT", "10"))  # seconds for one photo
@@ -51,9 +60,7 @@ def workers_watched(act: Callable[[Any], None], *, memory: int, times: int = 1) 
         while not ended.wait(0.005) and len(done) < times:
             for child in psutil.Process().children(recursive=True):
                 try:
-                    # Until it has become a program of its own, a new process shows the memory of this one.
-                    is_worker = "spawn_main" in " ".join(child.cmdline())
-                    if is_worker and child.pid not in done and child.memory_info().rss > memory:
+                    if child.pid not in done and is_worker(child) and child.memory_info().rss > memory:
                         act(child)
                         done.append(child.pid)
                 except psutil.NoSuchProcess:
