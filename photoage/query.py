@@ -41,6 +41,7 @@ Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)
 
 CHUNK = 1000  # rows fetched at a time
+AT_ONCE = 100_000  # rows, some 60 MB, that may be fetched together where that is faster
 # An index gives matches in its own order, and reading their rows in that order costs some ten times
 # as much per row as reading the whole table does: it pays for less than this share of the faces.
 NARROW = 1 / 20
@@ -168,13 +169,15 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
-        for row in _reading(connection, wanted).execute(faces):
-            try:
-                sum(row[_NUMBERS])
-            except TypeError as error:
-                raise ValueError("a face with a value that is not a number") from error
-            names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
-            yield FaceRow._make((*row[:_DETECTOR], *names)), tuple(row[len(FIELDS) :])
+        for some in _reading(connection, wanted).execute(faces).partitions(CHUNK):
+            for row in some:
+                own = row[:_DETECTOR]
+                try:
+                    sum(own[_NUMBERS])
+                except TypeError as error:
+                    raise ValueError("a face with a value that is not a number") from error
+                names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
+                yield FaceRow._make(own + names), row[len(FIELDS) :]
 
 
 def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:
@@ -186,7 +189,10 @@ def _reading(connection: Connection, wanted: FaceFilter) -> Connection:
 
     PostgreSQL finds rows with several processes only where all are fetched at once.
     """
+    connection = connection.execution_options(binary=True)
     few = wanted.limit is not None and wanted.limit <= CHUNK
+    if not few and backend(connection.engine.url).TRUST_PLANNER:
+        few = _narrowest(connection, _ranges(wanted), AT_ONCE) is not None
     return connection if few else connection.execution_options(yield_per=CHUNK)
 
 
@@ -269,7 +275,10 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     PostgreSQL's knows, and gets all conditions as they are.
     """
     ranges = _ranges(wanted)
-    best = None if backend(connection.engine.url).TRUST_PLANNER else _narrowest(connection, ranges)
+    best = None
+    if ranges and not backend(connection.engine.url).TRUST_PLANNER:
+        newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
+        best = _narrowest(connection, ranges, max(CHUNK, int(newest * NARROW)))
     if best is not None:
         ranges.remove(best)
         # Collected first, rows are then read in the order of the table, not of the index.
@@ -281,10 +290,9 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     return query.where(unindexed(EstimateRow.current), *_tests(wanted, ranges, unindexed))
 
 
-def _narrowest(connection: Connection, ranges: list[_Range]) -> _Range | None:
-    """The range with the fewest rows, or None if even that has too many for an index to pay."""
-    newest = connection.scalar(select(func.max(EstimateRow.id))) or 0 if ranges else 0
-    fewest, best = max(CHUNK, int(newest * NARROW)), None
+def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Range | None:
+    """The range with the fewest rows, or None if even that has `fewest` or more."""
+    best = None
     for candidate in ranges:
         some = candidate.ids().limit(fewest).subquery()
         if (rows := connection.scalar(select(func.count()).select_from(some)) or 0) < fewest:

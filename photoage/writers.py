@@ -6,8 +6,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from string import Formatter
-from typing import Any, TextIO
+from typing import TextIO
 
 from photoage.errors import UsageError
 from photoage.query import FIELDS, FaceRow
@@ -33,7 +34,7 @@ def write_csv(rows: Iterable[FaceRow], file: TextIO) -> int:
     file.write(f"{','.join(FIELDS)}\n")
     for row in rows:
         # Not by the csv module, which leaves a carriage return unquoted when lines end without one.
-        file.write(f"{','.join(map(_cell, row))}\n")
+        file.write(_csv_line(row))
         number += 1
     return number
 
@@ -112,13 +113,24 @@ def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _csv_line(row: FaceRow) -> str:
+    path, *numbers, taken_at, scanned_at, detector, checkpoint = row
+    few = _text(taken_at), _text(scanned_at), _text(detector), _text(checkpoint)
+    return f"{_text(path)},{','.join(map(_number, numbers))},{','.join(few)}\n"
+
+
+def _number(value: float | None) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return str(round(value, DECIMALS))
-    if not isinstance(value, str):
-        return str(value)
+    text = str(value)
+    # Rounded only if need be: stored numbers have no more decimals.
+    return text if isinstance(value, int) or "." in text[-DECIMALS - 1 :] else str(round(value, DECIMALS))
+
+
+@lru_cache(maxsize=1024)
+def _text(value: str | None) -> str:
+    if value is None:
+        return ""
     text = f"'{value}" if value.startswith(_FORMULA) else value
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 

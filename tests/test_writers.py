@@ -72,3 +72,11 @@ def test_bytes_of_a_path_that_are_not_text_leave_as_the_file_decides() -> None:
     write_jsonl(rows, escaped)
     escaped.flush()
     assert json.loads(escaped.buffer.getvalue())["path"] == "/photos/caf\udce9.jpg"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "number", [0.0, 1.0, 0.001, 0.0004, 1e-7, 12.345, 12.3456, 99.9996, 1e16, 1 / 3, 2.5e-5]
+)
+def test_csv_numbers_are_rounded_to_three_decimals(number: float) -> None:
+    cells = as_csv(ROW._replace(age=number, face_index=1234567)).splitlines()[1].split(",")
+    assert cells[1:3] == ["1234567", str(round(number, 3))]
