@@ -46,7 +46,8 @@ INSERT INTO photo SELECT i,
 FROM generate_series(1, {photos}) AS i,
     LATERAL (SELECT (i / 200 * 7919::bigint % ({photos} / 200 + 1))::int AS folder) AS f,
     LATERAL (SELECT 2000 + folder % 26 AS year, folder / 26 % 12 + 1 AS month) AS m;
-INSERT INTO face SELECT row_number() OVER (), photo, index, trunc(random() * 3e6) / 1e3, trunc(random() * 3e6) / 1e3,
+INSERT INTO face SELECT row_number() OVER (), photo, index,
+    trunc(random() * 3e6) / 1e3, trunc(random() * 3e6) / 1e3,
     trunc(random() * 3e6) / 1e3, trunc(random() * 3e6) / 1e3, round((0.5 + random() / 2)::numeric, 3)::float,
     '[[117.31, 93.47], [234.62, 186.94], [351.93, 280.41], [469.24, 373.88], [586.55, 467.35]]'
 FROM (SELECT i AS photo, random() AS lot FROM generate_series(1, {photos}) AS i OFFSET 0) AS photos,

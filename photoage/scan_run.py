@@ -160,8 +160,6 @@ class ScanRun:
                 continue
             if task.landmarks is None:
                 fresh.append((photo.file, photo.faces, estimates))
-                self.counts.done += 1
-                self.counts.faces += len(estimates)
             elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
                 self.store.add_estimates(task.known.id, estimates)
                 self.counts.re_estimated += 1
@@ -172,6 +170,8 @@ class ScanRun:
             if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
                 self.warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
         self._seen.update(self.store.save_many(fresh))
+        self.counts.done += len(fresh)
+        self.counts.faces += sum(len(estimates) for _, _, estimates in fresh)
 
     def _fail(self, task: PhotoTask, failure: DecodeError) -> None:
         self.plan.stored(task.file)
