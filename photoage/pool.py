@@ -28,7 +28,8 @@ R = TypeVar("R")
 AHEAD = 12  # tasks in flight per worker: enough to bridge one batch of the age model
 GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
 ATTEMPTS = 2
-# What takes a worker longest to import; none of it starts a thread that a fork would lose.
+# What takes a worker longest to import. The only threads that it starts are those of OpenBLAS, which ends and
+# restarts its own around a fork.
 PRELOADED = ["insightface.model_zoo", "photoage.reader"]
 
 # Seconds that a worker has to end by itself. It has nothing to tidy up, and never sees SIGTERM; one that

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from string import Formatter
-from typing import TextIO
+from typing import Any, TextIO
 
 from photoage.errors import UsageError
 from photoage.query import FIELDS, FaceRow
@@ -119,18 +119,16 @@ def _csv_line(row: FaceRow) -> str:
     return f"{_text(path)},{','.join(map(_number, numbers))},{','.join(few)}\n"
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
+def _number(value: float) -> str:
     text = str(value)
     # Rounded only if need be: stored numbers have no more decimals.
     return text if isinstance(value, int) or "." in text[-DECIMALS - 1 :] else str(round(value, DECIMALS))
 
 
 @lru_cache(maxsize=1024)
-def _text(value: str | None) -> str:
-    if value is None:
-        return ""
+def _text(value: Any) -> str:
+    if not isinstance(value, str):  # None, or what somebody else wrote into the database
+        return "" if value is None else str(value)
     text = f"'{value}" if value.startswith(_FORMULA) else value
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 

@@ -80,3 +80,9 @@ def test_bytes_of_a_path_that_are_not_text_leave_as_the_file_decides() -> None:
 def test_csv_numbers_are_rounded_to_three_decimals(number: float) -> None:
     cells = as_csv(ROW._replace(age=number, face_index=1234567)).splitlines()[1].split(",")
     assert cells[1:3] == ["1234567", str(round(number, 3))]
+
+
+def test_csv_shows_what_is_no_text_in_a_column_of_text() -> None:
+    # SQLite keeps a blob in any column; a type of ours never wrote it.
+    row = ROW._replace(taken_at=b"2019")  # type: ignore[arg-type]
+    assert as_csv(row).splitlines()[1].split(",")[12] == "b'2019'"
