@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FEW = 50  # photos that are stored together where none has a face to estimate
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoTask:
-    """A photo to read; with `landmarks`, only its crops are needed."""
+    """A photo to read. With `landmarks`, only its crops are needed; with one of `hashes`, nothing is."""
 
     file: PhotoFile
     known: KnownPhoto | None = None
     landmarks: FloatArray | None = None
+    hashes: frozenset[str] = frozenset()
 
 
 # A photo that an engine is through with; estimates are one per face, none if it could not be read.
@@ -87,17 +90,29 @@ class LocalEngine:
 
     def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
         outcomes = self._pool.run(
-            read_photo, tasks, lambda task: (task.file.path, self._read_options, task.landmarks)
+            read_photo,
+            tasks,
+            lambda task: (task.file.path, self._read_options, task.landmarks, task.hashes),
         )
-        first = next(outcomes, None)
-        if first is not None:  # a scan with nothing to read never imports torch
+        nothing_new: list[Finished[PhotoTask]] = []
+        for outcome in outcomes:
+            if outcome.value is None or outcome.value.known:
+                nothing_new.append((outcome, []))
+                if len(nothing_new) == FEW:
+                    yield nothing_new
+                    nothing_new = []
+                continue
+            yield nothing_new
+            nothing_new = []
+            # A scan that never comes here never imports torch.
             yield from estimate(
-                chain([first], outcomes),
+                chain([outcome], outcomes),
                 self._predictor.get,
                 crop_size=self._read_options.crop_size,
                 batch_size=self._options.batch_size,
                 device=self._device,
             )
+        yield nothing_new
 
 
 def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:

@@ -26,6 +26,7 @@ from photoage.records import FloatArray
 
 CHUNK = 500  # rows of one statement
 SAME_CONTENT = 50  # copies of one photo that `by_content` gives at most
+SAME_SIZE = 64  # photos of one size whose hashes are handed out
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,9 @@ class KnownPhoto:
     detect_key: str | None
     error_kind: str | None
     estimated: bool
+
+
+_OF_KNOWN_CONTENT = (Photo.content_hash.is_not(None), Photo.status != "unreadable")
 
 
 class IdSet:
@@ -152,17 +156,28 @@ class KnownPhotos:
         }
 
     @all_or_nothing
-    def sizes_known(self, sizes: Iterable[int]) -> set[int]:
-        """Those of the sizes (bytes) that a `done` or `missing` photo of known content has."""
-        found: set[int] = set()
+    def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[str]]:
+        """The content hashes of `done` and `missing` photos with these sizes (bytes); absent if none has it.
+
+        A size that more than SAME_SIZE photos have comes with an empty set: its hashes are too many.
+        """
+        found: dict[int, set[str]] = {}
         for chunk in chunks(list(sizes)):
-            # One probe of the index per size, however many photos have it.
+            # A few probes of the index per size, however many photos have it.
             wanted = values(column("size", Photo.size.type), name="wanted").data([(s,) for s in chunk]).cte()
-            known = exists().where(
-                Photo.size == wanted.c.size, Photo.content_hash.is_not(None), Photo.status != "unreadable"
-            )
-            found.update(self._connection.scalars(select(wanted.c.size).where(known)))
-        return found
+            known = select(Photo.id).where(Photo.size == wanted.c.size, *_OF_KNOWN_CONTENT)
+            known = known.correlate(wanted)
+            sizes_known = select(wanted.c.size, exists(known.offset(SAME_SIZE).limit(1))).where(exists(known))
+            few = []
+            for size, many in self._connection.execute(sizes_known):
+                found[size] = set()
+                if not many:
+                    few.append(size)
+            if few:
+                hashes = select(Photo.size, Photo.content_hash).where(Photo.size.in_(few), *_OF_KNOWN_CONTENT)
+                for size, content_hash in self._connection.execute(hashes):
+                    found[size].add(str(content_hash))
+        return {size: frozenset(hashes) for size, hashes in found.items()}
 
     @all_or_nothing
     def by_content(self, content_hash: str, size: int) -> list[KnownPhoto]:

@@ -1,4 +1,4 @@
-"""What a scan has to do with each file: nothing, hash it, read it, or only estimate anew."""
+"""What a scan has to do with each file: nothing, compare it, read it, or only estimate anew."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ CHUNK = 500  # files looked up in the database with one query
 
 class Action(Enum):
     UNCHANGED = "unchanged"
-    HASH = "hash"  # its content may be known already: an edit of the date only, a move, a duplicate
+    COMPARE = "compare"  # its content may be known already: an edit of the date only, a move, a duplicate
     READ = "read"
     ESTIMATE = "estimate"  # its faces are known, but not their ages by this checkpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
+    """`hashes`, with COMPARE: contents that it may have. Empty: not known yet, or too many to hand out."""
+
     file: PhotoFile
     known: KnownPhoto | None
     action: Action
+    hashes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +51,29 @@ class Plan:
     ) -> None:
         self.problems: list[WalkProblem] = []
         self._found, self._store, self._options = found, store, options
-        self._sizes_in_flight: dict[int, int] = {}
+        self._in_flight: dict[int, set[str]] = {}  # size to the paths of photos that are being read
 
     def __iter__(self) -> Iterator[Planned]:
         source = self._files()
         while files := list(islice(source, CHUNK)):
             known = self._store.known([file.path for file in files])
             unknown = {f.size for f in files if (k := known.get(f.path)) is None or _changed(f, k)}
-            sizes = self._store.sizes_known(unknown)
+            # A file may be a copy of one that is not stored yet, or was not when the database was asked.
+            unsettled = unknown & self._in_flight.keys()
+            hashes = self._store.hashes_by_size(unknown)
             for file in files:
-                action = self._action(file, known.get(file.path), sizes)
-                if action is Action.READ:
-                    # A later file of this size may be a duplicate of this one.
-                    sizes.add(file.size)
-                    self._sizes_in_flight[file.size] = self._sizes_in_flight.get(file.size, 0) + 1
-                yield Planned(file, known.get(file.path), action)
+                planned = self._planned(file, known.get(file.path), hashes, unsettled)
+                if planned.action is Action.READ or planned.hashes:
+                    unsettled.add(file.size)
+                    self._in_flight.setdefault(file.size, set()).add(file.path)
+                yield planned
 
     def stored(self, file: PhotoFile) -> None:
-        """Tell the plan that a file planned as READ is in the database now."""
-        left = self._sizes_in_flight.get(file.size, 0) - 1
-        if left > 0:
-            self._sizes_in_flight[file.size] = left
-        else:
-            self._sizes_in_flight.pop(file.size, None)
+        """Tell the plan that nothing more will come of a file that it gave to be read or compared."""
+        paths = self._in_flight.get(file.size, set())
+        paths.discard(file.path)
+        if not paths:
+            self._in_flight.pop(file.size, None)
 
     def _files(self) -> Iterator[PhotoFile]:
         for entry in self._found:
@@ -79,21 +82,29 @@ class Plan:
             else:
                 yield entry
 
-    def _action(self, file: PhotoFile, known: KnownPhoto | None, sizes: set[int]) -> Action:
+    def _planned(
+        self,
+        file: PhotoFile,
+        known: KnownPhoto | None,
+        hashes: dict[int, frozenset[str]],
+        unsettled: set[int],
+    ) -> Planned:
         options = self._options
         if options.force:
-            return Action.READ
+            return Planned(file, known, Action.READ)
         if known is not None and not _changed(file, known):
             if known.status == "unreadable":
                 # A fault of the program or its installation, not of the photo, does not stay.
                 retry = options.retry_errors or known.error_kind == "internal"
-                return Action.READ if retry else Action.UNCHANGED
+                return Planned(file, known, Action.READ if retry else Action.UNCHANGED)
             if options.checksum and known.content_hash is not None:
-                return Action.HASH
-            return self.without_change(known)
-        if file.size in sizes or file.size in self._sizes_in_flight:
-            return Action.HASH
-        return Action.READ
+                return Planned(file, known, Action.COMPARE, frozenset([known.content_hash]))
+            return Planned(file, known, self.without_change(known))
+        if file.size in unsettled:
+            return Planned(file, known, Action.COMPARE)
+        if file.size in hashes:
+            return Planned(file, known, Action.COMPARE, hashes[file.size])
+        return Planned(file, known, Action.READ)
 
     def without_change(self, known: KnownPhoto) -> Action:
         """What a photo needs whose content is the same as when it was stored."""

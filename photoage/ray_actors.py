@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,13 @@ class Job:
         return models
 
 
-def row(number: int, path: str, landmarks: Any = None) -> Column:
+def row(number: int, path: str, landmarks: Any = None, hashes: Iterable[str] = ()) -> Column:
     """What an actor needs to know of the photo with this number in its round. Paths may be any bytes."""
     return {
         "number": number,
         "path": os.fsencode(path),
         "landmarks": None if landmarks is None else landmarks.tobytes(),
+        "hashes": " ".join(hashes),
     }
 
 
@@ -91,7 +92,7 @@ class ReadActor(_FileActor):
     def _arguments(self, row: Column) -> tuple[Any, ...]:
         marks = row["landmarks"]
         landmarks = None if marks is None else np.frombuffer(marks, np.float32).reshape(-1, 5, 2)
-        return (*super()._arguments(row), landmarks)
+        return (*super()._arguments(row), landmarks, frozenset(row["hashes"].split()))
 
 
 class EstimateActor:

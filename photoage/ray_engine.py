@@ -62,7 +62,9 @@ class RayEngine:
 
     def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
         for group in _rounds(tasks):
-            rows = [row(number, task.file.path, task.landmarks) for number, task in enumerate(group)]
+            rows = [
+                row(number, task.file.path, task.landmarks, task.hashes) for number, task in enumerate(group)
+            ]
             stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)
             for found in self._run(rows, *stages):
                 yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]

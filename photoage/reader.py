@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,13 +62,15 @@ class ReadOptions:
 class ReadPhoto:
     """One photo after reading: the file as it was when read, its faces, and their crops.
 
-    `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`.
+    `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`. `known`: its content is one of those
+    that the reader was told are known; of `faces`, only the hash was filled in.
     """
 
     file: PhotoFile
     faces: PhotoFaces
     crops: ImageArray
     provider: str = ""  # the execution provider that the detector really used
+    known: bool = False
 
 
 def read_file(path: str, max_bytes: int | None = None) -> tuple[PhotoFile, bytes]:
@@ -116,14 +119,21 @@ def hash_photo(path: str, options: ReadOptions) -> tuple[PhotoFile, str]:
     return file, content_hash(data)
 
 
-def read_photo(path: str, options: ReadOptions, landmarks: FloatArray | None = None) -> ReadPhoto:
+def read_photo(
+    path: str,
+    options: ReadOptions,
+    landmarks: FloatArray | None = None,
+    hashes: Container[str] = frozenset(),
+) -> ReadPhoto:
     """Decode one photo and cut the crops of its faces.
 
-    With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count.
-    Raises `DecodeError`.
+    With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count. A photo
+    whose content is among `hashes` is not even decoded. Raises `DecodeError`.
     """
     file, data = read_file(path, options.max_bytes)
     digest = content_hash(data)
+    if digest in hashes:
+        return ReadPhoto(file, PhotoFaces(digest, 0, 0, None, ()), _no_crops(options), known=True)
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
         faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, ())
@@ -158,10 +168,15 @@ def _has_extent(face: Detection) -> bool:
 
 
 def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> ImageArray:
-    size, margin = options.crop_size, options.margin
     if len(landmarks) == 0:
-        return np.empty((0, size + 2 * margin, size + 2 * margin, 3), dtype=np.uint8)
+        return _no_crops(options)
+    size, margin = options.crop_size, options.margin
     return np.stack([align_crop(photo.rgb, points * photo.scale, size, margin) for points in landmarks])
+
+
+def _no_crops(options: ReadOptions) -> ImageArray:
+    side = options.crop_size + 2 * options.margin
+    return np.empty((0, side, side, 3), dtype=np.uint8)
 
 
 def _detector(options: ReadOptions) -> Detector | RemoteDetector:

@@ -43,7 +43,7 @@ class ScanRun:
         self.stopped = False
         self._seen = IdSet()  # photos that are there, for the search for missing ones
         self._to_hash: list[Planned] = []
-        self._duplicates: list[tuple[Planned, str]] = []
+        self._duplicates: list[tuple[Planned, str]] = []  # to be settled when all else is stored
         self._started = 0
 
     def begin(self, roots: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class ScanRun:
     # --- what to do ---------------------------------------------------------------------------
 
     def fresh(self) -> Iterator[PhotoTask]:
-        """Photos that are certainly new work; others are counted, or put aside to be hashed first."""
+        """Photos that may be new work; others are counted, or put aside until these are stored."""
         for planned in self.plan:
             if self.must_stop():
                 return
@@ -69,13 +69,14 @@ class ScanRun:
             match planned.action:
                 case Action.UNCHANGED:
                     self._unchanged(planned)
-                case Action.HASH:
+                case Action.COMPARE if not planned.hashes or self.options.limit is not None:
+                    # A limit counts photos that were read, not those that turned out to be known.
                     self._to_hash.append(planned)
-                case Action.READ | Action.ESTIMATE:
+                case Action.COMPARE | Action.READ | Action.ESTIMATE:
                     yield from self._task(planned)
 
     def suspects(self) -> Iterator[PhotoTask]:
-        """Photos whose content may be known: hash them, reuse what is known, read the others."""
+        """Photos put aside: hash them, reuse what is known, read the others."""
         claimed: set[str] = set()
         for outcome in self.engine.hash(self._until_stop(self._to_hash)):
             planned = outcome.task
@@ -128,11 +129,12 @@ class ScanRun:
         if self.options.limit is not None and self._started >= self.options.limit:
             return
         self._started += 1
-        self.engine.prepare()
+        if not planned.hashes:
+            self.engine.prepare()
         landmarks = None
         if planned.action is Action.ESTIMATE and planned.known is not None:
             landmarks = self.store.stored_landmarks(planned.known.id)
-        yield PhotoTask(planned.file, planned.known, landmarks)
+        yield PhotoTask(planned.file, planned.known, landmarks, planned.hashes)
 
     def _unchanged(self, planned: Planned) -> None:
         self.counts.unchanged += 1
@@ -158,7 +160,11 @@ class ScanRun:
                 assert outcome.failure is not None
                 self._fail(task, outcome.failure)
                 continue
-            if task.landmarks is None:
+            if photo.known:
+                planned, digest = Planned(photo.file, task.known, Action.COMPARE), photo.faces.content_hash
+                if not self._reuse(planned, digest):
+                    self._duplicates.append((planned, digest))
+            elif task.landmarks is None:
                 fresh.append((photo.file, photo.faces, estimates))
             elif task.known is not None and photo.faces.content_hash == task.known.content_hash:
                 self.store.add_estimates(task.known.id, estimates)
@@ -167,7 +173,7 @@ class ScanRun:
                 # The file changed between the walk and now: its landmarks are another picture's.
                 self._fail(task, DecodeError("changed", f"{task.file.path}: changed during the scan"))
             self.plan.stored(task.file)
-            if photo.provider != "CUDAExecutionProvider" and self.device == "cuda":
+            if self.device == "cuda" and photo.provider not in ("CUDAExecutionProvider", ""):
                 self.warn("the detector runs on the CPU although a GPU is in use (see `photoage doctor`)")
         self._seen.update(self.store.save_many(fresh))
         self.counts.done += len(fresh)

@@ -14,7 +14,7 @@ import pytest
 from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
-from photoage.errors import CheckpointError, DetectorError, DeviceError, EngineError
+from photoage.errors import CheckpointError, DetectorError, DeviceError
 from photoage.ray_actors import ITEM, EstimateActor, Job, ReadActor, row
 from photoage.scan import scan
 from photoage.scan_options import ScanOptions, resolve_models
@@ -145,6 +145,9 @@ def test_undecodable_paths_reach_the_workers(tmp_path: Path, sample_library: Pat
     job = Job(ScanOptions(), models.detector.sha256, models.checkpoint_sha256, "cpu")
     table = pa.Table.from_pylist([row(7, os.fsdecode(path)), row(8, "/nothing/here.jpg")])
     found, lost = ReadActor(job)(table)[ITEM]
-    assert (found.task, len(found.value.crops)) == (7, 1)
+    assert (found.task, found.value.known, len(found.value.crops)) == (7, False, 1)
     assert (lost.task, lost.failure.kind) == (8, "vanished")
-    assert issubclass(EngineError, Exception)
+    hashes = ["0" * 32, found.value.faces.content_hash]
+    (known,) = ReadActor(job)(pa.Table.from_pylist([row(9, os.fsdecode(path), hashes=hashes)]))[ITEM]
+    assert (known.value.known, len(known.value.crops)) == (True, 0)
+    assert known.value.faces.content_hash == hashes[1]

@@ -25,7 +25,7 @@ from databases import (
 )
 
 from photoage.errors import DatabaseError
-from photoage.known import SAME_CONTENT, IdSet, KnownPhotos
+from photoage.known import SAME_CONTENT, SAME_SIZE, IdSet, KnownPhotos
 from photoage.query import FaceFilter, iter_errors, iter_faces
 from photoage.records import DetectOptions, Estimate, PhotoFile
 from photoage.store import KnownPhoto, Store
@@ -161,9 +161,9 @@ def test_many_photos_are_looked_up_at_once(store: Store) -> None:
         save(store, path, size=number)
     found = store.known([*paths, "/p/absent.jpg"])
     assert found.keys() == set(paths)
-    assert store.sizes_known(range(1000, 5000)) == set(range(1000, 1200))
+    assert store.hashes_by_size(range(1000, 5000)) == dict.fromkeys(range(1000, 1200), frozenset("c"))
     assert store.known([]) == {}
-    assert store.sizes_known([]) == set()
+    assert store.hashes_by_size([]) == {}
 
 
 def test_sizes_and_contents_are_known_of_done_and_missing_photos(store: Store) -> None:
@@ -173,9 +173,18 @@ def test_sizes_and_contents_are_known_of_done_and_missing_photos(store: Store) -
     store.mark_missing([gone])
     store.save_unreadable(PhotoFile("/p/bad.jpg", 3, 1), "io", "unreadable now")
     store.save_unreadable(PhotoFile("/p/worse.jpg", 4, 1), "io", "unreadable ever since")
-    assert store.sizes_known({1, 2, 3, 4, 5}) == {1, 2}
+    assert store.hashes_by_size({1, 2, 3, 4, 5}) == {1: frozenset("x"), 2: frozenset("x")}
     assert [photo.path for photo in store.by_content("x", 1)] == ["/p/done.jpg"]
     assert store.by_content("y", 1) == []
+
+
+def test_the_hashes_of_a_size_that_too_many_photos_have_are_not_given(store: Store) -> None:
+    for number in range(SAME_SIZE + 1):
+        save(store, f"/p/{number}.jpg", size=7, content=f"x{number}")
+        save(store, f"/q/{number}.jpg", size=8, content=f"x{number % 3}")
+    assert store.hashes_by_size([7, 8, 9]) == {7: frozenset(), 8: frozenset()}
+    store.save_unreadable(PhotoFile("/p/0.jpg", 7, 1), "io", "unreadable now")
+    assert store.hashes_by_size([7]) == {7: frozenset(f"x{n}" for n in range(1, SAME_SIZE + 1))}
 
 
 def test_among_the_same_content_missing_photos_come_first(store: Store) -> None:

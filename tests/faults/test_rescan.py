@@ -7,6 +7,8 @@ import os
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -275,3 +277,55 @@ def test_the_statements_of_a_rescan_do_not_grow_with_each_file(scanned: Scanned,
             assert scan(library, database=scanned.database).counts.unchanged == count
         numbers.append(len(executed))
     assert numbers[1] - numbers[0] <= 2 * 3 * (1500 // 500)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_photo_whose_content_may_be_known_is_opened_once(scanned: Scanned, tmp_path: Path) -> None:
+    os.utime(scanned.folder / "flower.jpg", (1, 1))
+    # Another photo of the same size as a known one.
+    replace_content(scanned.folder / "1.jpg", scanned.folder / "6.jpg", keep_time=False)
+    (scanned.folder / "6.jpg").rename(scanned.folder / "moved.jpg")
+    log = tmp_path / "strace.log"
+    prefix = ("strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log))
+    result = photoage("scan", "-j", "1", scanned.folder, database=scanned.database, prefix=prefix)
+    if "ptrace" in result.stderr and result.returncode != 0:
+        pytest.skip("strace is not permitted here")
+    calls = [line for line in log.read_text(errors="replace").splitlines() if ".jpg" in line]
+    opened = sorted(Path(line.split('"')[1]).name for line in calls)
+    assert opened == ["1.jpg", "flower.jpg", "moved.jpg"]
+    (counts,) = query(
+        scanned.database, "SELECT unchanged, relinked, done, missing FROM scan_run ORDER BY id DESC LIMIT 1"
+    )
+    assert counts == (2, 1, 1, 0)
+    assert_sound(scanned.database)
+
+
+def test_photos_that_prove_to_be_known_cost_no_torch(scanned: Scanned) -> None:
+    for name in ("1.jpg", "6.jpg", "flower.jpg"):
+        os.utime(scanned.folder / name, (1, 1))
+    program = (
+        "import sys\n"
+        "from photoage.scan import scan\n"
+        "from photoage.scan_options import ScanOptions\n"
+        "if __name__ == '__main__':\n"
+        "    counts = scan([sys.argv[1]], sys.argv[2], ScanOptions(workers=1)).counts\n"
+        "    print(counts.unchanged, 'torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", program, str(scanned.folder), str(scanned.database)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["4", "False"]
+
+
+def test_a_limit_counts_photos_that_are_read_not_those_that_are_known(scanned: Scanned) -> None:
+    os.utime(scanned.folder / "1.jpg", (1, 1))
+    os.utime(scanned.folder / "6.jpg", (1, 1))
+    shutil.copyfile(PORTRAIT, scanned.folder / "z-new.jpg")
+    counts = scan(scanned.folder, database=scanned.database, limit=1).counts
+    assert (counts.unchanged, counts.done) == (4, 1)
+
+
+def test_copies_within_one_scan_are_read_once(scanned: Scanned) -> None:
+    for name in ("a", "b", "c"):
+        shutil.copyfile(PORTRAIT, scanned.folder / f"{name}.jpg")
+    counts = scan(scanned.folder, database=scanned.database).counts
+    assert (counts.unchanged, counts.done, counts.duplicates) == (4, 1, 2)
