@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from sqlalchemy import ColumnElement, func
 
 from photoage.dialect import glob
-from photoage.remote import is_remote
 from photoage.tables import PathText
 
 
@@ -36,4 +35,6 @@ def folder_of(pattern: str) -> str:
 
 
 def _is_absolute(pattern: str) -> bool:
+    from photoage.remote import is_remote  # imports NumPy, which a query without patterns does not need
+
     return os.path.isabs(pattern) or is_remote(pattern)

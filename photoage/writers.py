@@ -15,6 +15,7 @@ from photoage.query import FIELDS, FaceRow
 
 DECIMALS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
+_TO_BE_ROUNDED = re.compile(rf"\.\d{{{DECIMALS + 1}}}|e")
 _QUOTED = re.compile('[,"\r\n]')
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
@@ -114,15 +115,13 @@ def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
 
 
 def _csv_line(row: FaceRow) -> str:
-    path, *numbers, taken_at, scanned_at, detector, checkpoint = row
-    few = _text(taken_at), _text(scanned_at), _text(detector), _text(checkpoint)
-    return f"{_text(path)},{','.join(map(_number, numbers))},{','.join(few)}\n"
-
-
-def _number(value: float) -> str:
-    text = str(value)
-    # Rounded only if need be: stored numbers have no more decimals.
-    return text if isinstance(value, int) or "." in text[-DECIMALS - 1 :] else str(round(value, DECIMALS))
+    path, index, age, low, high, score, x1, y1, x2, y2, width, height, taken_at, scanned_at, *models = row
+    numbers = f"{index},{age},{low},{high},{score},{x1},{y1},{x2},{y2},{width},{height}"
+    # Stored numbers have no more decimals; those of other programs may.
+    if _TO_BE_ROUNDED.search(numbers):
+        numbers = ",".join(str(round(number, DECIMALS)) for number in row[1:12])
+    few = _text(taken_at), _text(scanned_at), *map(_text, models)
+    return f"{_text(path)},{numbers},{','.join(few)}\n"
 
 
 @lru_cache(maxsize=1024)
