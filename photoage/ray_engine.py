@@ -97,8 +97,6 @@ class RayEngine:
 
     def _settings(self, stage: type, blocks: int) -> dict[str, Any]:
         """How the actors of a stage are laid out over what the cluster has now."""
-        device = self._device()
-        job = Job(self._options, self._models.detector.sha256, self._models.checkpoint_sha256, device)
         if stage is EstimateActor:
             share = self._options.gpus_per_actor
             actors = int(self._resources("GPU") // share)
@@ -108,7 +106,11 @@ class RayEngine:
             own = {"num_cpus": 1, "batch_size": BLOCK, "batch_format": "pyarrow"}
         actors = max(1, min(actors, blocks))
         pool = self._ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors)
-        return {"fn_constructor_args": (job,), "compute": pool, **own}
+        return {"fn_constructor_args": (self._job(),), "compute": pool, **own}
+
+    def _job(self) -> Job:
+        models = self._models
+        return Job(self._options, models.detector.sha256, models.checkpoint_sha256, self._device())
 
     def _device(self) -> str:
         """Where the age model runs: on GPUs if the cluster has them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from faults.scanning import assert_same_rows, make_library, photoage, query, row
 
 from photoage.errors import CheckpointError, DetectorError, DeviceError
 from photoage.ray_actors import ITEM, EstimateActor, Job, ReadActor, row
+from photoage.ray_engine import RayEngine
 from photoage.scan import scan
 from photoage.scan_options import ScanOptions, resolve_models
 from photoage.store import RunCounts
@@ -58,6 +60,27 @@ def test_two_nodes_give_the_rows_of_a_local_scan_and_read_nothing_twice(
     assert_same_rows(rows(database), rows(scanned.database))
     again = in_ray(cluster, scanned.library, database)
     assert again.unchanged == again.seen == counts.seen
+
+
+class OnLogicalGpus(RayEngine):
+    """The layout of a cluster with GPUs, but its actors estimate on the CPU: tests must run without a GPU."""
+
+    def _job(self) -> Job:
+        return replace(super()._job(), device="cpu")
+
+
+def test_actors_that_share_a_gpu_give_the_same_rows(
+    cluster: Any, scanned: ScannedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoage.ray_engine.RayEngine", OnLogicalGpus)
+    node = cluster.add_node(num_cpus=0, num_gpus=1, object_store_memory=SMALL)
+    try:
+        options = ScanOptions(engine="ray", ray_address=cluster.address, gpus_per_actor=0.5)
+        counts = scan([str(scanned.library)], tmp_path / "ray.db", options).counts
+    finally:
+        cluster.remove_node(node)
+    assert counts.unreadable == 3
+    assert_same_rows(rows(tmp_path / "ray.db"), rows(scanned.database))
 
 
 def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_path: Path) -> None:
