@@ -6,6 +6,7 @@ Each command lives in a module of its own that is imported when the command is c
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from typing import NoReturn
@@ -15,6 +16,8 @@ import click
 from photoage import __version__
 from photoage.cli.context import Context, global_options
 from photoage.cli.lazy import LazyCommand, LazyGroup
+
+OBJECTS_BEFORE_COLLECTION = 50_000
 
 COMMANDS = {  # in the order of a first use
     "scan": LazyCommand("photoage.cli.scan:scan", "Find the faces in photos and estimate their ages."),
@@ -60,4 +63,10 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
-    cli.main(sys.argv[1:], prog_name="photoage")
+    # The libraries' modules are hundreds of thousands of objects, none of them garbage: looking for some among
+    # them as often as by default is a sixth of the time that a query takes.
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
+    try:
+        cli.main(sys.argv[1:], prog_name="photoage")
+    finally:
+        gc.freeze()  # nor need the interpreter look when it ends
