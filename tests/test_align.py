@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from photoage.align import TEMPLATE, align_crop, crop_transform, similarity_transform
+from photoage.decode import decode_photo
+from photoage.detect import Detector, resolve_detector
 
 
 def test_similarity_transform_recovers_a_known_rotation_scale_and_shift() -> None:
@@ -60,6 +64,22 @@ def test_a_large_face_is_averaged_and_not_aliased() -> None:
     crop = align_crop(photo, (TEMPLATE * 8).astype(np.float32), 112)
     assert abs(float(crop.mean()) - 127.5) < 3
     assert float(crop.std()) < 12
+
+
+def test_a_small_face_is_enlarged_as_sharp_as_it_is(sample_library: Path) -> None:
+    """Bilinear enlargement blurs, and a blurred face looks younger to the age model."""
+    photo = decode_photo(sample_library / "people" / "grace_hopper.jpg").rgb
+    (face,) = Detector(resolve_detector(None)).detect(photo)
+    sharp = align_crop(photo, face.landmarks, 112).astype(float)
+    factor = 45 / min(face.bbox[2] - face.bbox[0], face.bbox[3] - face.bbox[1])
+    size = (round(photo.shape[1] * factor), round(photo.shape[0] * factor))
+    small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    landmarks = ((face.landmarks + 0.5) * factor - 0.5).astype(np.float32)
+    bilinear = cv2.warpAffine(small, crop_transform(landmarks, 112), (112, 112), flags=cv2.INTER_LINEAR)
+    detail = [float(cv2.Laplacian(crop.mean(axis=2), cv2.CV_64F).std()) for crop in
+              (align_crop(small, landmarks, 112), bilinear, sharp)]  # fmt: skip
+    assert 1.1 * detail[1] < detail[0] < detail[2]
+    assert np.abs(align_crop(small, landmarks, 112) - sharp).mean() < np.abs(bilinear - sharp).mean()
 
 
 def test_outside_the_photo_is_black() -> None:

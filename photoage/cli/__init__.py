@@ -63,8 +63,8 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
-    # The libraries' modules are hundreds of thousands of objects, none of them garbage: looking for some among
-    # them as often as by default is a sixth of the time that a query takes.
+    # The libraries' modules are hundreds of thousands of objects, none of them garbage: looking for some
+    # among them as often as by default takes a quarter of the time of a query.
     gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
     try:
         cli.main(sys.argv[1:], prog_name="photoage")

@@ -108,7 +108,7 @@ def test_unchanged_photos_are_not_opened(scanned: Scanned) -> None:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_a_rescan_makes_no_system_call_that_opens_a_photo(scanned: Scanned, tmp_path: Path) -> None:
     log = tmp_path / "strace.log"
-    prefix = ("strace", "-f", "-qq", "-e", "trace=open,openat,openat2,creat", "-o", str(log))
+    prefix = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=open,openat,openat2,creat", "-o", str(log))
     result = photoage("scan", scanned.folder, database=scanned.database, prefix=prefix)
     if "ptrace" in result.stderr and result.returncode != 0:
         pytest.skip("strace is not permitted here")
@@ -286,7 +286,7 @@ def test_a_photo_whose_content_may_be_known_is_opened_once(scanned: Scanned, tmp
     replace_content(scanned.folder / "1.jpg", scanned.folder / "6.jpg", keep_time=False)
     (scanned.folder / "6.jpg").rename(scanned.folder / "moved.jpg")
     log = tmp_path / "strace.log"
-    prefix = ("strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log))
+    prefix = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log))
     result = photoage("scan", "-j", "1", scanned.folder, database=scanned.database, prefix=prefix)
     if "ptrace" in result.stderr and result.returncode != 0:
         pytest.skip("strace is not permitted here")
