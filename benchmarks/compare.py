@@ -155,8 +155,8 @@ def compare(work: Path, count: int, rounds: int) -> None:
     few = paths[: max(PROCESSES, count // 6)]
     mega = sum(path.stat().st_size for path in paths) / count / 1e6
     print(f"{count} generated photos of 12 megapixels, {mega:.1f} MB each\n", flush=True)
-    stages = measure_stages([str(path) for path in paths[:24]])
-    faces = stages.pop("faces")
+    some = [str(path) for path in paths[:24]]
+    stages, faces = measure_stages(some)
     programs = {
         PLAIN: [sys.executable, str(PEERS / "plain_loop.py"), "224"],
         FLOOR: [sys.executable, str(PEERS / "floor_loop.py"), str(faces)],
@@ -179,8 +179,7 @@ def compare(work: Path, count: int, rounds: int) -> None:
                 " processor time",
                 flush=True,
             )
-        for name, each in measure_stages([str(path) for path in paths[:24]]).items():
-            stages[name] = min(stages.get(name, each), each)
+        stages = {name: min(stages[name], each) for name, each in measure_stages(some)[0].items()}
     report({name: middle(several) for name, several in costs.items()}, stages, faces)
 
 
@@ -203,8 +202,7 @@ def report(costs: dict[str, Cost], stages: dict[str, float], faces: float) -> No
     )
     print(f"\nstages, ms of processor time per photo with {faces:.2f} faces, on one thread, the best of all:")
     for name, cost in stages.items():
-        if name != "faces":
-            print(f"  {name:26}{cost:8.1f}")
+        print(f"  {name:26}{cost:8.1f}")
     print("\nthe age model alone, faces per second:")
     for name, rate in faces_per_second(112).items():
         print(f"  {name:26}{rate:8.0f}")
