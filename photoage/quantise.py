@@ -119,7 +119,7 @@ class _Batches:
 
     def __init__(self, crops: ImageArray, info: CheckpointInfo) -> None:
         parts = torch.split(torch.from_numpy(crops), BATCH)
-        self._batches = (normalise(part, info.mean, info.std).contiguous().numpy() for part in parts)
+        self._batches = (normalise(part, info.mean, info.std).numpy() for part in parts)
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)

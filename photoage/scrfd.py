@@ -24,8 +24,9 @@ def run(
     `model` is an insightface SCRFD (or RetinaFace) object. For each view returns boxes (n, 5) float32,
     x1, y1, x2, y2, score, best first, and landmarks (n, 5, 2), both in pixels of the view.
     """
-    mean = (model.input_mean,) * 3
-    blob = cv2.dnn.blobFromImages(list(views), 1.0 / model.input_std, mean=mean)
+    blob = np.array([cv2.split(view) for view in views], dtype=np.float32)  # (N, 3, H, W)
+    blob -= np.float32(model.input_mean)
+    blob *= np.float32(1.0 / model.input_std)
     if model.batched:
         together = model.session.run(model.output_names, {model.input_name: blob})
         each = ([part[i] for part in together] for i in range(len(blob)))
