@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FEW = 50  # photos that are stored together where none has a face to estimate
+FEW = 50  # photos that are stored together before one has been decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,25 +94,24 @@ class LocalEngine:
             tasks,
             lambda task: (task.file.path, self._read_options, task.landmarks, task.hashes),
         )
-        nothing_new: list[Finished[PhotoTask]] = []
+        waiting: list[Outcome[PhotoTask, ReadPhoto]] = []
         for outcome in outcomes:
-            if outcome.value is None or outcome.value.known:
-                nothing_new.append((outcome, []))
-                if len(nothing_new) == FEW:
-                    yield nothing_new
-                    nothing_new = []
-                continue
-            yield nothing_new
-            nothing_new = []
-            # A scan that never comes here never imports torch.
-            yield from estimate(
-                chain([outcome], outcomes),
-                self._predictor.get,
-                crop_size=self._read_options.crop_size,
-                batch_size=self._options.batch_size,
-                device=self._device,
-            )
-        yield nothing_new
+            waiting.append(outcome)
+            if outcome.value is not None and not outcome.value.known:
+                # A scan that never comes here never imports torch.
+                yield from estimate(
+                    chain(waiting, outcomes),
+                    self._predictor.get,
+                    crop_size=self._read_options.crop_size,
+                    batch_size=self._options.batch_size,
+                    device=self._device,
+                )
+                return
+            if len(waiting) == FEW:
+                yield [(each, []) for each in waiting]
+                waiting = []
+        if waiting:
+            yield [(each, []) for each in waiting]
 
 
 def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:
