@@ -70,6 +70,7 @@ class AgeModel(nn.Module):
     def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Ages (N,), pooled features (N, 2048), and the maps of layer2 and layer3 (for distillation)."""
         net = self.backbone
+        x = x.contiguous(memory_format=torch.channels_last)  # as convolutions are fastest
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
         map2 = net.layer2(net.layer1(x))
         map3 = net.layer3(map2)
@@ -80,11 +81,10 @@ class AgeModel(nn.Module):
 
 
 def normalise(crops: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """(N, S, S, 3) uint8 RGB to (N, 3, S, S) float32, of `mean` and `std` (of values from 0 to 1) 0 and 1."""
+    """(N, S, S, 3) uint8 RGB to (N, 3, S, S) float32; `mean` and `std` per channel, of values from 0 to 1."""
     x = crops.permute(0, 3, 1, 2).contiguous().float()
-    factor = 1 / (255 * torch.tensor(std, device=x.device))
-    shift = torch.tensor(mean, device=x.device) / torch.tensor(std, device=x.device)
-    return x.mul_(factor.view(1, 3, 1, 1)).sub_(shift.view(1, 3, 1, 1))
+    shift, spread = (torch.tensor(each, device=x.device).view(1, 3, 1, 1) for each in (mean, std))
+    return x.mul_(1 / (255 * spread)).sub_(shift / spread)
 
 
 def choose_device(name: str) -> torch.device:
@@ -128,11 +128,9 @@ class Predictor:
         self.info = read_checkpoint_info(path)
         self.dtype: torch.dtype | None = None
         self._model: Callable[[torch.Tensor], torch.Tensor]
-        self._memory = torch.channels_last  # convolutions in torch are faster so
         int8 = _int8_model(path, device, precision, threads or torch.get_num_threads())
         if int8 is not None:
             self.precision, self._model = "int8", int8
-            self._memory = torch.contiguous_format
             return
         self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if precision in ("auto", "half"):
@@ -147,7 +145,6 @@ class Predictor:
         if len(crops) == 0:
             return torch.empty(0)
         x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
-        x = x.contiguous(memory_format=self._memory)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             ages = self._model(x)
             if self.info.flip_average:

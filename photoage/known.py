@@ -27,6 +27,7 @@ from photoage.records import FloatArray
 CHUNK = 500  # rows of one statement
 SAME_CONTENT = 50  # copies of one photo that `by_content` gives at most
 SAME_SIZE = 64  # photos of one size whose hashes are handed out
+_OF_KNOWN_CONTENT = (Photo.content_hash.is_not(None), Photo.status != "unreadable")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,9 +50,6 @@ class KnownPhoto:
     detect_key: str | None
     error_kind: str | None
     estimated: bool
-
-
-_OF_KNOWN_CONTENT = (Photo.content_hash.is_not(None), Photo.status != "unreadable")
 
 
 class IdSet:

@@ -140,7 +140,7 @@ _COLUMNS: tuple[Any, ...] = (
     EstimateRow.checkpoint_id,
 )
 _DETECTOR = FIELDS.index("detector")
-_NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
+NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
 
 
 def count_faces(engine: Engine, wanted: FaceFilter) -> int:
@@ -173,7 +173,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
             for row in some:
                 own = row[:_DETECTOR]
                 try:
-                    sum(own[_NUMBERS])
+                    sum(own[NUMBERS])
                 except TypeError as error:
                     raise ValueError("a face with a value that is not a number") from error
                 names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])

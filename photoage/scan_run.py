@@ -127,6 +127,7 @@ class ScanRun:
 
     def _task(self, planned: Planned) -> Iterator[PhotoTask]:
         if self.options.limit is not None and self._started >= self.options.limit:
+            self.plan.stored(planned.file)  # nobody need wait for it
             return
         self._started += 1
         if not planned.hashes:

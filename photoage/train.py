@@ -60,7 +60,7 @@ def predict_ages(
     ages = []
     for start in range(0, len(crops), batch_size):
         batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + batch_size])).to(device)
-        x = normalise(batch, IMAGENET_MEAN, IMAGENET_STD).contiguous(memory_format=torch.channels_last)
+        x = normalise(batch, IMAGENET_MEAN, IMAGENET_STD)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             value = model(x)
             if flip:
@@ -219,7 +219,7 @@ def _losses(
     run: _Run, batch: LabelledBatch, distill_weight: float, dtype: torch.dtype | None
 ) -> dict[str, torch.Tensor]:
     heads, config = run.state.heads, run.config
-    x = normalise(batch.crops, IMAGENET_MEAN, IMAGENET_STD).contiguous(memory_format=torch.channels_last)
+    x = normalise(batch.crops, IMAGENET_MEAN, IMAGENET_STD)
     with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
         age, pooled, map2, map3 = run.state.model.features(x)
     parts = {

@@ -11,7 +11,7 @@ from string import Formatter
 from typing import Any, TextIO
 
 from photoage.errors import UsageError
-from photoage.query import FIELDS, FaceRow
+from photoage.query import FIELDS, NUMBERS, FaceRow
 
 DECIMALS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
@@ -115,13 +115,12 @@ def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
 
 
 def _csv_line(row: FaceRow) -> str:
-    path, index, age, low, high, score, x1, y1, x2, y2, width, height, taken_at, scanned_at, *models = row
-    numbers = f"{index},{age},{low},{high},{score},{x1},{y1},{x2},{y2},{width},{height}"
+    cells: tuple[Any, ...] = row
+    numbers = ",".join(map(str, cells[NUMBERS]))
     # Stored numbers have no more decimals; those of other programs may.
     if _TO_BE_ROUNDED.search(numbers):
-        numbers = ",".join(str(round(number, DECIMALS)) for number in row[1:12])
-    few = _text(taken_at), _text(scanned_at), *map(_text, models)
-    return f"{_text(path)},{numbers},{','.join(few)}\n"
+        numbers = ",".join(str(round(number, DECIMALS)) for number in cells[NUMBERS])
+    return f"{_text(row.path)},{numbers},{','.join(map(_text, cells[NUMBERS.stop :]))}\n"
 
 
 @lru_cache(maxsize=1024)

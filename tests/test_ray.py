@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -16,7 +16,7 @@ from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
 from photoage.errors import CheckpointError, DetectorError, DeviceError
-from photoage.ray_actors import ITEM, EstimateActor, Job, ReadActor, row
+from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
 from photoage.ray_engine import RayEngine
 from photoage.scan import scan
 from photoage.scan_options import ScanOptions, resolve_models
@@ -65,6 +65,12 @@ def test_two_nodes_give_the_rows_of_a_local_scan_and_read_nothing_twice(
 class OnLogicalGpus(RayEngine):
     """The layout of a cluster with GPUs, but its actors estimate on the CPU: tests must run without a GPU."""
 
+    layout: ClassVar[dict[type, dict[str, Any]]] = {}
+
+    def _settings(self, stage: type, blocks: int) -> dict[str, Any]:
+        self.layout[stage] = super()._settings(stage, blocks)
+        return self.layout[stage]
+
     def _job(self) -> Job:
         return replace(super()._job(), device="cpu")
 
@@ -80,6 +86,9 @@ def test_actors_that_share_a_gpu_give_the_same_rows(
     finally:
         cluster.remove_node(node)
     assert counts.unreadable == 3
+    assert OnLogicalGpus.layout.keys() == {HashActor, ReadActor, EstimateActor}
+    estimating = OnLogicalGpus.layout[EstimateActor]
+    assert (estimating["num_gpus"], estimating["compute"].max_size) == (0.5, 2)
     assert_same_rows(rows(tmp_path / "ray.db"), rows(scanned.database))
 
 

@@ -316,6 +316,15 @@ def test_photos_that_prove_to_be_known_cost_no_torch(scanned: Scanned) -> None:
     assert result.stdout.split() == ["4", "False"]
 
 
+def test_known_photos_are_stored_a_few_at_a_time(scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("photoage.engine.FEW", 2)
+    for name in ("1.jpg", "6.jpg", "flower.jpg"):
+        os.utime(scanned.folder / name, (1, 1))
+    assert scan(scanned.folder, database=scanned.database).counts.unchanged == 4
+    touched = query(scanned.database, "SELECT count(*) FROM photo WHERE mtime_ns = ?", 10**9)
+    assert touched == [(3,)]
+
+
 def test_a_limit_counts_photos_that_are_read_not_those_that_are_known(scanned: Scanned) -> None:
     os.utime(scanned.folder / "1.jpg", (1, 1))
     os.utime(scanned.folder / "6.jpg", (1, 1))
@@ -324,7 +333,7 @@ def test_a_limit_counts_photos_that_are_read_not_those_that_are_known(scanned: S
     assert (counts.unchanged, counts.done) == (4, 1)
 
 
-def test_copies_within_one_scan_are_read_once(scanned: Scanned) -> None:
+def test_copies_within_one_scan_are_detected_once(scanned: Scanned) -> None:
     for name in ("a", "b", "c"):
         shutil.copyfile(PORTRAIT, scanned.folder / f"{name}.jpg")
     counts = scan(scanned.folder, database=scanned.database).counts
