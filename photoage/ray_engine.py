@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -27,6 +28,7 @@ ROUND = 50_000  # photos of one Ray dataset: a list in memory, whose actors take
 BLOCK = 16  # photos of one task; a lost node costs the work on two or three per actor
 GPU_BATCH = 64  # photos of one task of a GPU
 CONNECT_SECONDS = 10.0
+END_SECONDS = 10.0  # for the threads of a dataset that is no longer wanted
 OBJECT_STORE = 512 << 20  # bytes, of a Ray that is started here; crops on their way take little
 BLOCK_BYTES = 8 << 20  # what Ray expects of a block before it has seen one
 
@@ -41,12 +43,15 @@ class RayEngine:
     def __init__(self, options: ScanOptions, models: ScanModels, must_stop: Callable[[], bool]) -> None:
         self._options, self._models, self._must_stop = options, models, must_stop
         self._ray: Any = None
+        self._results: Generator[Any, None, None] | None = None
         self._ours = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._results is not None:
+            self._results.close()  # an exception on its way would keep them open
         if self._ours:
             self._ray.shutdown()
 
@@ -78,9 +83,10 @@ class RayEngine:
             for stage in stages:
                 data = data.map_batches(stage, **self._settings(stage, blocks))
             waiting = set(range(len(rows)))
-            for batch in data.iter_batches(batch_size=None, batch_format="numpy"):
+            self._results = _results(ray, data)
+            for items in self._results:
                 found = []
-                for item in batch[ITEM]:
+                for item in items:
                     if isinstance(item, PhotoageError):
                         raise item
                     number = (item[0] if isinstance(item, tuple) else item).task
@@ -152,6 +158,28 @@ class RayEngine:
         _make_quiet(ray)
         self._ray = ray
         return ray
+
+
+def _results(ray: Any, data: Any) -> Generator[Any, None, None]:
+    """The items of each block that the last stage of a dataset has made.
+
+    When this ends, none of Ray Data's threads is left. One that asked Ray for anything after
+    `ray.shutdown()` would end the whole process, with status 1 and without a word; and `iter_batches`
+    leaves such threads behind where its caller stops early.
+    """
+    before = set(threading.enumerate())
+    bundles = data.iter_internal_ref_bundles()
+    try:
+        for bundle in bundles:
+            for block in ray.get(list(bundle.block_refs)):
+                accessor = ray.data.block.BlockAccessor.for_block(block)
+                if accessor.num_rows():
+                    yield accessor.to_numpy(ITEM)
+    finally:
+        del bundles  # which shuts its executor down
+        deadline = time.monotonic() + END_SECONDS
+        for thread in set(threading.enumerate()) - before:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _check_address(address: str | None) -> None:

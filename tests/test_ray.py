@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
-from photoage.errors import CheckpointError, DetectorError, DeviceError
+from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError
 from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
 from photoage.ray_engine import RayEngine
 from photoage.scan import scan
@@ -105,8 +106,10 @@ def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_p
     def note(counts: RunCounts) -> None:
         stored.append(counts.finished)
 
+    before = set(threading.enumerate())
     stopped = scan([str(library)], database, options, progress=note, should_stop=lambda: len(stored) > 1)
     assert stopped.interrupted
+    assert set(threading.enumerate()) <= before, "a thread that asks Ray for more ends the process"
     assert 0 < stopped.counts.finished < 150
     assert query(database, "SELECT status FROM scan_run") == [("interrupted",)]
 
@@ -126,6 +129,16 @@ def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_p
     assert counts.seen == counts.finished == 240
     assert_same_rows(rows(database), expected)
     assert query(database, "SELECT count(*) FROM estimate") == query(database, "SELECT count(*) FROM face")
+
+
+def test_an_error_ends_a_scan_and_not_the_process(cluster: Any, tmp_path: Path, sample_library: Path) -> None:
+    def fail(counts: RunCounts) -> None:
+        raise DatabaseError("the disk is full")
+
+    before = set(threading.enumerate())
+    with pytest.raises(DatabaseError, match="the disk is full"):
+        in_ray(cluster, sample_library / "people", tmp_path / "ray.db", progress=fail)
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_command_starts_and_ends_a_ray_of_its_own(tmp_path: Path, sample_library: Path) -> None:
