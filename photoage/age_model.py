@@ -128,8 +128,11 @@ class Predictor:
         self.info = read_checkpoint_info(path)
         self.dtype: torch.dtype | None = None
         self._model: Callable[[torch.Tensor], torch.Tensor]
-        int8 = _int8_model(path, device, precision, threads or torch.get_num_threads())
+        threads = threads or torch.get_num_threads()
+        int8 = _int8_model(path, device, precision, threads)
         if int8 is not None:
+            # The little that torch has to do then is not worth threads that wait for each other, spinning.
+            torch.set_num_threads(threads)
             self.precision, self._model = "int8", int8
             return
         self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

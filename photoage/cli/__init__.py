@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from typing import NoReturn
 
@@ -63,6 +64,8 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
+    # Nothing here multiplies matrices large enough for OpenBLAS's threads; each would cost a start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The libraries' modules are hundreds of thousands of objects, none of them garbage: looking for some
     # among them as often as by default takes a quarter of the time of a query.
     gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
