@@ -178,6 +178,8 @@ class Detector:
         import onnxruntime
         from insightface.model_zoo import get_model
 
+        from photoage.merge_convs import merge_convs
+
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -190,6 +192,9 @@ class Detector:
             providers.insert(0, "CUDAExecutionProvider")
         try:
             model: Any = get_model(str(file.path), providers=providers, sess_options=options)
+            if device == "cpu":
+                merged = merge_convs(file.path)
+                model.session = onnxruntime.InferenceSession(merged, options, providers=providers)
         except Exception as error:
             cause = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DetectorError(f"{file.path}: not a usable detector ({cause})") from error

@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decode": {"records", "errors"},
     "digest": set(),
     "scrfd": {"records"},
-    "detect": {"digest", "scrfd", "records", "errors"},
+    "merge_convs": set(),
+    "detect": {"digest", "merge_convs", "scrfd", "records", "errors"},
     "detect_server": {"detect", "records", "errors"},
     "align": {"records", "errors"},
     "checkpoint": {"align", "errors"},
@@ -58,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Libraries that only these modules use, so that each can be replaced, or left unloaded, as one.
 ONLY_IN = {
     "insightface": {"detect"},
+    "onnx": {"merge_convs", "quantise"},
     "onnxruntime": {"detect", "distill", "doctor", "int8", "quantise"},
     "pillow_heif": {"decode", "doctor"},
     "alembic": {"db"},

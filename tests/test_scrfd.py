@@ -6,11 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx.version_converter
+import onnxruntime
 import pytest
 
 from photoage import scrfd
 from photoage.decode import decode_photo
 from photoage.detect import Detector, default_detector
+from photoage.merge_convs import merge_convs
 from photoage.records import ImageArray
 
 NAMES = (
@@ -53,6 +56,29 @@ def test_a_batch_gives_what_single_images_give(detector: Detector, views: list[I
     for (boxes, landmarks), (box, points) in zip(together, alone, strict=True):
         np.testing.assert_allclose(boxes, box, atol=0.01)
         np.testing.assert_allclose(landmarks, points, atol=0.01)
+
+
+@pytest.mark.parametrize("version", [11, 13])
+def test_merged_convolutions_give_the_same_numbers(
+    version: int, views: list[ImageArray], tmp_path: Path
+) -> None:
+    model = onnx.version_converter.convert_version(onnx.load(str(default_detector().path)), version)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    merged = merge_convs(tmp_path / "model.onnx")
+    kinds = [[node.op_type for node in each.graph.node] for each in (model, onnx.load_from_string(merged))]
+    assert kinds[0].count("Conv") - kinds[1].count("Conv") == 2 * kinds[1].count("Split") == 6
+    sessions = [
+        onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"])
+        for each in (model.SerializeToString(), merged)
+    ]
+    assert [each.name for each in sessions[0].get_outputs()] == [
+        each.name for each in sessions[1].get_outputs()
+    ]
+    for view in views:
+        blob = ((view.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None]
+        plain, together = (each.run(None, {each.get_inputs()[0].name: blob}) for each in sessions)
+        for one, other in zip(plain, together, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_model_with_a_fixed_input_sees_the_whole_photo(
