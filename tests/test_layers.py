@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Libraries that only these modules use, so that each can be replaced, or left unloaded, as one.
 ONLY_IN = {
     "insightface": {"detect"},
-    "onnx": {"merge_convs", "quantise"},
+    "onnx": {"distill", "merge_convs", "quantise"},
     "onnxruntime": {"detect", "distill", "doctor", "int8", "quantise"},
     "pillow_heif": {"decode", "doctor"},
     "alembic": {"db"},
