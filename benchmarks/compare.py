@@ -109,7 +109,9 @@ def loop(paths: list[Path], command: list[str]) -> Cost:
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
             assert process.stdin is not None
-            process.stdin.write("".join(f"{path}\n" for path in paths[share::PROCESSES]))
+            # Halves, not every other photo: what differs comes round, and neither shall wait for the other.
+            half = paths[share * len(paths) // PROCESSES : (share + 1) * len(paths) // PROCESSES]
+            process.stdin.write("".join(f"{path}\n" for path in half))
             process.stdin.close()
             processes.append(process)
         return processes
