@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 SPLIT_SIZES_AS_INPUT = 13  # since this version of ONNX's operators
+WEIGHTS_NO_INPUTS = 4
 
 
 def merge_convs(path: Path) -> bytes:
@@ -37,8 +38,12 @@ def merge_convs(path: Path) -> bytes:
         if len(nodes) > 1:
             _merge(graph, nodes, weights, version)
     used = {name for node in graph.node for name in node.input}
-    for each in [each for each in graph.initializer if each.name not in used]:
-        graph.initializer.remove(each)
+    for unused in [each for each in graph.initializer if each.name not in used]:
+        graph.initializer.remove(unused)
+    # Old exporters list weights as inputs too, which since this version of the format they need not be.
+    model.ir_version = max(model.ir_version, WEIGHTS_NO_INPUTS)
+    for listed in [each for each in graph.input if each.name in weights]:
+        graph.input.remove(listed)
     data: bytes = model.SerializeToString()
     return data
 

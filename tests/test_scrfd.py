@@ -58,11 +58,16 @@ def test_a_batch_gives_what_single_images_give(detector: Detector, views: list[I
         np.testing.assert_allclose(landmarks, points, atol=0.01)
 
 
-@pytest.mark.parametrize("version", [11, 13])
+@pytest.mark.parametrize(("version", "old_format"), [(11, False), (13, False), (11, True)])
 def test_merged_convolutions_give_the_same_numbers(
-    version: int, views: list[ImageArray], tmp_path: Path
+    version: int, old_format: bool, views: list[ImageArray], tmp_path: Path
 ) -> None:
     model = onnx.version_converter.convert_version(onnx.load(str(default_detector().path)), version)
+    if old_format:
+        model.ir_version = 3
+        for each in model.graph.initializer:
+            value = onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+            model.graph.input.append(value)
     onnx.save(model, str(tmp_path / "model.onnx"))
     merged = merge_convs(tmp_path / "model.onnx")
     kinds = [[node.op_type for node in each.graph.node] for each in (model, onnx.load_from_string(merged))]
