@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class Predictor:
         self, path: Path, device: torch.device, precision: str = "auto", threads: int | None = None
     ) -> None:
         """`precision` is `int8` (CPU only), `half` (bf16 or fp16), `float`, or `auto`; `threads` is for
-        8-bit arithmetic, all cores by default.
+        8-bit arithmetic and for preparing crops, all cores by default.
 
         `auto` takes on a CPU the 8-bit form of the checkpoint if there is one, which is twice as fast
         as bf16 and costs next to nothing (docs/model_card.md); else half precision where it pays.
@@ -128,11 +128,9 @@ class Predictor:
         self.info = read_checkpoint_info(path)
         self.dtype: torch.dtype | None = None
         self._model: Callable[[torch.Tensor], torch.Tensor]
-        threads = threads or torch.get_num_threads()
-        int8 = _int8_model(path, device, precision, threads)
+        self._threads = threads or torch.get_num_threads()
+        int8 = _int8_model(path, device, precision, self._threads)
         if int8 is not None:
-            # The little that torch has to do then is not worth threads that wait for each other, spinning.
-            torch.set_num_threads(threads)
             self.precision, self._model = "int8", int8
             return
         self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -147,7 +145,8 @@ class Predictor:
         """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages in years on the CPU, within 0 to 116."""
         if len(crops) == 0:
             return torch.empty(0)
-        x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
+        with _torch_threads(self._threads):
+            x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             ages = self._model(x)
             if self.info.flip_average:
@@ -160,6 +159,17 @@ class Predictor:
         ages = torch.cat([torch.empty(0), *parts]).numpy()
         low, high = interval_bounds(ages, self.info.interval)
         return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
+
+
+@contextlib.contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Torch's own threads, which wait for each other spinning, no more than `count` for the moment."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _int8_model(checkpoint: Path, device: torch.device, precision: str, threads: int) -> Int8Model | None:

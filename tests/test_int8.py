@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from labelled_faces import make_data, portraits
 
-from photoage.age_model import Predictor, load_model, save_checkpoint
+from photoage.age_model import Predictor, load_model, normalise, save_checkpoint
 from photoage.checkpoint import int8_path, read_checkpoint_info
 from photoage.cli import cli
 from photoage.errors import CheckpointError, DeviceError
@@ -36,6 +37,25 @@ def test_a_cpu_estimates_in_8_bits_as_in_float(crops: torch.Tensor) -> None:
     difference = (auto.predict(crops) - exact.predict(crops)).abs()
     assert float(difference.mean()) < 0.5
     assert float(difference.max()) < 1.5
+
+
+def test_fewer_threads_are_for_its_own_work_only(
+    crops: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return normalise(*arguments)
+
+    monkeypatch.setattr("photoage.age_model.normalise", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        Predictor(default_checkpoint(), CPU, threads=1).predict(crops)
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_8_bit_form_of_another_checkpoint_is_not_used(tmp_path: Path, crops: torch.Tensor) -> None:
