@@ -25,7 +25,7 @@ from photoage.errors import DecodeError, PhotoageError
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 24  # tasks in flight per worker: enough to bridge the import of torch, or a batch of the age model
+AHEAD = 24  # tasks in flight per worker; with half as many they had to wait for the import of torch
 GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts as broken
 ATTEMPTS = 2
 # What takes a worker longest to import. The only threads that it starts are those of OpenBLAS, which ends and

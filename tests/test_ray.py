@@ -36,7 +36,7 @@ def cluster() -> Iterator[Any]:
     """Two nodes (raylets) with one core each; this process belongs to the first."""
     from ray.cluster_utils import Cluster
 
-    # A dead node is noticed within some 3 seconds instead of 20; a slow one has 10 to answer, as by default.
+    # A dead node is given up after three checks, a second apart; a slow one has 10 to answer, as by default.
     checks = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "_system_config": checks})
     try:
