@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ CONNECT_TIMEOUT = 10  # seconds
 SCAN_LOCK = int.from_bytes(b"photoage")
 SCHEMA_LOCK = SCAN_LOCK + 1
 
-# Compiling a query takes longer than nearly all of ours run; every row of an answer is read; and what
-# is read is in memory or on an SSD, not on the disks that the server's own default is about.
-SETTINGS = "-c jit=off -c cursor_tuple_fraction=1 -c random_page_cost=1.1 -c work_mem=64MB"
+# Compiling a query takes longer than nearly all of ours run, and what is read is in memory or on an SSD,
+# not on the disks that the server's own default is about.
+SETTINGS = "-c jit=off -c random_page_cost=1.1 -c work_mem=64MB"
+CHUNK = 1000  # rows received at a time
 
 _CAUSES: dict[str | None, tuple[type[DatabaseError], str]] = {
     "40P01": (DatabaseLockedError, "another process is writing to it"),
@@ -73,6 +75,7 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
             f"{name(url)}: PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`): {error}"
         ) from error
     event.listen(engine, "connect", _require_unicode)
+    event.listen(engine, "connect", _stream_rows)
     event.listen(engine, "before_cursor_execute", _choose_format)
     return engine
 
@@ -83,6 +86,41 @@ def _choose_format(
     """Numbers as the server has them, where many are read: half of the time would go into their digits."""
     if context is not None and context.execution_options.get("binary"):
         cursor.format = 1  # psycopg.pq.Format.BINARY
+
+
+def _stream_rows(connection: Any, _: object) -> None:
+    """Read answers that SQLAlchemy wants in pieces (`yield_per`) while the server sends them.
+
+    A cursor in the server, the driver's own way, makes it find the rows with one process instead of
+    several. Until such an answer has been read or closed, its connection can run nothing else.
+    """
+    from psycopg import Cursor, capabilities
+
+    size = CHUNK if capabilities.has_stream_chunked() else 1
+
+    class StreamingCursor(Cursor[Any]):
+        def __init__(self, connection: Any, name: str, **options: Any) -> None:
+            super().__init__(connection)
+            self._stream: Iterator[Any] = iter(())
+            self._left = self._stream
+
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            self._stream = self.stream(query, params, size=size)
+            for first in self._stream:
+                self._left = chain([first], self._stream)
+                return self
+            # Without a row, it is an ordinary answer that tells the columns.
+            return super().execute(f"SELECT * FROM ({query}) AS empty LIMIT 0", params, **options)
+
+        def fetchmany(self, size: int = 0) -> list[Any]:
+            return list(islice(self._left, size or self.arraysize))
+
+        def close(self) -> None:
+            if isinstance(self._stream, Generator):
+                self._stream.close()  # stops the server, and frees the connection
+            super().close()
+
+    connection.server_cursor_factory = StreamingCursor
 
 
 def _require_unicode(connection: Any, _: object) -> None:

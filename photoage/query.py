@@ -41,7 +41,6 @@ Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)
 
 CHUNK = 1000  # rows fetched at a time
-AT_ONCE = 100_000  # rows, some 60 MB, that may be fetched together where that is faster
 # An index gives matches in its own order, and reading their rows in that order costs some ten times
 # as much per row as reading the whole table does: it pays for less than this share of the faces.
 NARROW = 1 / 20
@@ -169,8 +168,8 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
-        for some in _reading(connection, wanted).execute(faces).partitions(CHUNK):
-            for row in some:
+        with _reading(connection).execute(faces) as found:
+            for row in found:
                 own = row[:_DETECTOR]
                 try:
                     sum(own[NUMBERS])
@@ -184,16 +183,9 @@ def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> 
     return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
 
 
-def _reading(connection: Connection, wanted: FaceFilter) -> Connection:
-    """The connection, reading rows only as they are asked for, unless there are few.
-
-    PostgreSQL finds rows with several processes only where all are fetched at once.
-    """
-    connection = connection.execution_options(binary=True)
-    few = wanted.limit is not None and wanted.limit <= CHUNK
-    if not few and backend(connection.engine.url).TRUST_PLANNER:
-        few = _narrowest(connection, _ranges(wanted), AT_ONCE) is not None
-    return connection if few else connection.execution_options(yield_per=CHUNK)
+def _reading(connection: Connection) -> Connection:
+    """The connection, reading rows only as they are asked for, however many there are."""
+    return connection.execution_options(yield_per=CHUNK, binary=True)
 
 
 def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
@@ -208,7 +200,8 @@ def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
         by_path = wanted.sort == "path" and backend(engine.url).TRUST_PLANNER
         photos = photos.group_by(Photo.path if by_path else unindexed(Photo.id))
         photos = photos.order_by(*_order(key, wanted), Photo.path).limit(wanted.limit)
-        yield from _reading(connection, wanted).scalars(photos)
+        with _reading(connection).scalars(photos) as paths:
+            yield from paths
 
 
 def _sort_key(wanted: FaceFilter) -> ColumnElement[Any]:
@@ -364,8 +357,9 @@ def iter_errors(engine: Engine) -> Iterator[UnreadableRow]:
     """Photos whose status is `unreadable`, by path."""
     unreadable = Photo.status == literal("unreadable", literal_execute=True)  # as the index has it
     photos = select(Photo.path, Photo.error_kind, Photo.error_message).where(unreadable).order_by(Photo.path)
-    with database_errors(database_name(engine.url)), engine.connect() as connection:
-        for path, kind, message in connection.execution_options(yield_per=CHUNK).execute(photos):
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection, _reading(connection).execute(photos) as found:
+        for path, kind, message in found:
             yield UnreadableRow(path, kind or "", message or "")
 
 
@@ -389,8 +383,9 @@ def iter_runs(engine: Engine) -> Iterator[RunRow]:
         .join(CheckpointRow, CheckpointRow.id == ScanRun.checkpoint_id)
         .order_by(ScanRun.id)
     )
-    with database_errors(database_name(engine.url)), engine.connect() as connection:
-        for row in connection.execution_options(yield_per=CHUNK).execute(runs):
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection, _reading(connection).execute(runs) as found:
+        for row in found:
             numbers = dict(zip(RUN_COUNTS, row[-len(RUN_COUNTS) :], strict=True))
             run = RunRow._make((*row[: -len(RUN_COUNTS)], numbers))
             yield run._replace(roots=[decode_path(root) for root in run.roots])

@@ -71,15 +71,16 @@ def library_stats(engine: Engine) -> LibraryStats:
         with_faces = 0
         faces = select(func.count()).where(Face.photo_id == Photo.id).scalar_subquery()
         photos = select(Photo.path, type_coerce(Photo.taken_at, Text), Photo.status, faces)
-        for path, taken_at, status, number in connection.execution_options(yield_per=CHUNK).execute(photos):
-            by_status[status] = by_status.get(status, 0) + 1
-            with_faces += number > 0
-            for group in (
-                years.setdefault(int(str(taken_at)[:4]) if taken_at else None, [0, 0]),
-                folders.setdefault(os.path.dirname(path), [0, 0]),
-            ):
-                group[0] += 1
-                group[1] += number
+        with connection.execution_options(yield_per=CHUNK).execute(photos) as found:
+            for path, taken_at, status, number in found:
+                by_status[status] = by_status.get(status, 0) + 1
+                with_faces += number > 0
+                for group in (
+                    years.setdefault(int(str(taken_at)[:4]) if taken_at else None, [0, 0]),
+                    folders.setdefault(os.path.dirname(path), [0, 0]),
+                ):
+                    group[0] += 1
+                    group[1] += number
     return LibraryStats(
         photos=sum(by_status.values()),
         photos_with_faces=with_faces,

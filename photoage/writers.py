@@ -20,6 +20,7 @@ _QUOTED = re.compile('[,"\r\n]')
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
 TEMPLATE_FIELDS = (*FIELDS, "name", "folder", "year")
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps makes a new one for every row
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _EXAMPLE = FaceRow("/a", 0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0, 1.0, 1, 1, "2019-05-04T12:30:00", "", "", "")
@@ -116,7 +117,7 @@ def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
 
 def _csv_line(row: FaceRow) -> str:
     cells: tuple[Any, ...] = row
-    numbers = ",".join(map(str, cells[NUMBERS]))
+    numbers = ",".join(map(repr, cells[NUMBERS]))
     # Stored numbers have no more decimals; those of other programs may.
     if _TO_BE_ROUNDED.search(numbers):
         numbers = ",".join(str(round(number, DECIMALS)) for number in cells[NUMBERS])
@@ -134,5 +135,5 @@ def _text(value: Any) -> str:
 def _json(row: FaceRow) -> str:
     """The row as a JSON object. A byte that is not UTF-8 is the escape \\udcXX of its surrogate."""
     values = (round(value, DECIMALS) if isinstance(value, float) else value for value in row)
-    text = json.dumps(dict(zip(FIELDS, values, strict=True)), ensure_ascii=False)
+    text = _ENCODER.encode(dict(zip(FIELDS, values, strict=True)))
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)

@@ -160,6 +160,50 @@ def test_a_lost_connection_is_one_line_and_costs_what_was_not_committed(url: str
     assert_sound(url)
 
 
+@pytest.fixture
+def many_errors(url: str) -> str:
+    """A database with more unreadable photos than fit between a server and who reads it."""
+    with Store.open(url) as store:
+        begin(store)
+        store.save_unreadable(PhotoFile("/p/a.jpg", 1, 1), "io", "bad")
+        store.commit()
+    run_sql(
+        url,
+        "INSERT INTO photo (id, path, size, mtime_ns, status, error_kind, error_message, scan_run_id,"
+        " scanned_at) SELECT 10 + i, '/q/' || i, 1, 1, 'unreadable', 'io', repeat('x', 1000), scan_run_id,"
+        " scanned_at FROM photo, generate_series(1, 20000) AS i",
+    )
+    return url
+
+
+def test_rows_come_while_the_server_sends_them(many_errors: str) -> None:
+    reader = "FROM pg_stat_activity WHERE application_name = 'photoage' AND datname = current_database()"
+    with opened(many_errors, read_only=True) as engine:
+        errors = iter_errors(engine)
+        assert next(errors).path == "/p/a.jpg"
+        # A query that several processes of the server may work at, not a cursor, which one has to.
+        [(statement, state)] = run_sql(many_errors, f"SELECT query, state {reader}")
+        assert str(statement).startswith("SELECT photo.path")
+        assert state == "active"
+        errors.close()  # type: ignore[attr-defined]
+        assert run_sql(many_errors, f"SELECT state {reader}") == [("idle",)]
+        assert sum(1 for _ in iter_errors(engine)) == 20_001
+
+
+def test_a_connection_lost_in_the_middle_of_an_answer_is_one_line(many_errors: str) -> None:
+    with opened(many_errors, read_only=True) as engine:
+        errors = iter_errors(engine)
+        next(errors)
+        run_sql(
+            many_errors,
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'photoage' AND datname = current_database()",
+        )
+        with pytest.raises(DatabaseError, match="the connection to the server was lost"):
+            list(errors)
+        assert next(iter_errors(engine)).message == "bad"
+
+
 def test_of_writers_that_wait_for_each_other_one_is_told(url: str) -> None:
     errors: list[DatabaseError] = []
     with Store.open(url) as store:

@@ -273,9 +273,14 @@ def test_the_narrowest_range_finds_the_rows_and_else_the_whole_table(
 
 
 def test_rows_are_read_as_they_are_asked_for(engine: Engine, faces: list[FaceRow]) -> None:
-    rows = iter_faces(engine, FaceFilter())
+    rows, paths = iter_faces(engine, FaceFilter()), iter_paths(engine, FaceFilter())
     assert next(rows) == faces[0]
+    assert next(paths) == faces[0].path
+    assert engine.pool.checkedout() == 2  # type: ignore[attr-defined]
     rows.close()  # type: ignore[attr-defined]
+    del paths
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert count_faces(engine, FaceFilter()) == len(faces)
     assert FIELDS[:3] == ("path", "face_index", "age")
 
 
