@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.dialects.sqlite import insert as insert
 
@@ -140,6 +139,8 @@ def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
 
 def take_scan_lock(engine: Engine) -> Callable[[], None]:
     """Keep other scans out until the function returned is called, or the process ends."""
+    from filelock import FileLock, Timeout  # which a query need not wait for
+
     database = os.path.realpath(str(engine.url.database))
     lock = FileLock(f"{database}.scan.lock", timeout=0)
     try:
