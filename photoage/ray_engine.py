@@ -105,9 +105,14 @@ class RayEngine:
         """How the actors of a stage are laid out over what the cluster has now."""
         if stage is EstimateActor:
             share = self._options.gpus_per_actor
+            most = max(node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"])
+            if share > most:  # Ray would wait for a machine that has as many
+                raise EngineError(f"--gpus-per-actor {share:g}: no machine of the cluster has that many GPUs")
             actors = int(self._resources("GPU") // share)
             own = {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH, "batch_format": "numpy"}
         else:
+            if self._resources("CPU") < 1:
+                raise EngineError("Ray: the cluster has no CPU")
             actors = self._options.workers or int(self._resources("CPU"))
             own = {"num_cpus": 1, "batch_size": BLOCK, "batch_format": "pyarrow"}
         actors = max(1, min(actors, blocks))
@@ -116,7 +121,12 @@ class RayEngine:
 
     def _job(self) -> Job:
         models = self._models
-        return Job(self._options, models.detector.sha256, models.checkpoint_sha256, self._device())
+        options = replace(
+            self._options,
+            checkpoint=_absolute(self._options.checkpoint),
+            detector=_absolute(self._options.detector),
+        )
+        return Job(options, models.detector.sha256, models.checkpoint_sha256, self._device())
 
     def _device(self) -> str:
         """Where the age model runs: on GPUs if the cluster has them."""
@@ -180,6 +190,12 @@ def _results(ray: Any, data: Any) -> Generator[Any, None, None]:
         deadline = time.monotonic() + END_SECONDS
         for thread in set(threading.enumerate()) - before:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _absolute(spec: str | None) -> str | None:
+    """What names a file here names it in an actor, which runs in another folder. Other names stay."""
+    path = os.path.expanduser(spec or "")
+    return os.path.abspath(path) if os.path.exists(path) else spec
 
 
 def _check_address(address: str | None) -> None:

@@ -118,8 +118,10 @@ def _filesystem(path: str) -> tuple[Any, str]:
     """What reaches a path, and the path's name there."""
     import fsspec
 
-    # Listings kept in memory would grow with the library, and hide what has changed.
-    filesystem, inner = fsspec.url_to_fs(path, use_listings_cache=False)
+    filesystem, inner = fsspec.url_to_fs(path)
+    # Listings kept in memory would grow with the library, and hide what has changed. Not an option of
+    # url_to_fs: some file systems, such as SFTP, take all that they are given for options of their own.
+    filesystem.dircache.use_listings_cache = False
     return filesystem, inner
 
 

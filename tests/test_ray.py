@@ -16,7 +16,8 @@ import pytest
 from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
-from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError
+from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
+from photoage.models import default_checkpoint
 from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
 from photoage.ray_engine import RayEngine
 from photoage.scan import scan
@@ -47,16 +48,20 @@ def cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def in_ray(cluster: Any, library: Path, database: Path, **calls: Any) -> RunCounts:
-    options = ScanOptions(engine="ray", ray_address=cluster.address, device="cpu")
+def in_ray(
+    cluster: Any, library: Path, database: Path, checkpoint: str | None = None, **calls: Any
+) -> RunCounts:
+    options = ScanOptions(engine="ray", ray_address=cluster.address, device="cpu", checkpoint=checkpoint)
     return scan([str(library)], database, options, **calls).counts
 
 
 def test_two_nodes_give_the_rows_of_a_local_scan_and_read_nothing_twice(
-    cluster: Any, scanned: ScannedLibrary, tmp_path: Path
+    cluster: Any, scanned: ScannedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = tmp_path / "ray.db"
-    counts = in_ray(cluster, scanned.library, database)
+    monkeypatch.chdir(tmp_path)  # where actors do not run
+    Path("models").symlink_to(default_checkpoint().parent)
+    counts = in_ray(cluster, scanned.library, database, f"models/{default_checkpoint().name}")
     local = query(scanned.database, "SELECT done, unreadable, duplicates, faces FROM scan_run")
     assert [(counts.done, counts.unreadable, counts.duplicates, counts.faces)] == local
     assert counts.unreadable == 3
@@ -86,6 +91,8 @@ def test_actors_that_share_a_gpu_give_the_same_rows(
     try:
         options = ScanOptions(engine="ray", ray_address=cluster.address, gpus_per_actor=0.5)
         counts = scan([str(scanned.library)], tmp_path / "ray.db", options).counts
+        with pytest.raises(EngineError, match="--gpus-per-actor 2: no machine of the cluster has that many"):
+            scan([str(scanned.library)], tmp_path / "no.db", replace(options, gpus_per_actor=2.0))
     finally:
         cluster.remove_node(node)
     assert counts.unreadable == 3
@@ -163,8 +170,9 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, sample_library:
     assert result.returncode == 1
     assert result.stderr.startswith("photoage: error: Ray at 127.0.0.1:1: ")
     assert result.stderr.count("\n") == 1
-    result = photoage("scan", *address, library, database=tmp_path / "x.db")
-    assert result.returncode == 2
+    for wrong in (address, ("--engine", "ray", "--gpus-per-actor", "1.5")):
+        result = photoage("scan", *wrong, library, database=tmp_path / "x.db")
+        assert result.returncode == 2
 
 
 def test_other_models_on_a_worker_end_the_scan() -> None:

@@ -21,6 +21,7 @@ from photoage.store import RunCounts
 from photoage.walk import WalkOptions, check_roots, files_from, walk
 
 pytest.importorskip("s3fs")
+fsspec = pytest.importorskip("fsspec")
 boto3 = pytest.importorskip("boto3")
 moto_server = pytest.importorskip("moto.server")
 
@@ -164,3 +165,23 @@ def test_local_paths_never_load_it(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert result.stdout == "False\n", result.stderr
+
+
+class StrictFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """Like fsspec's for SFTP, knows no options but its own."""
+
+    protocol = "strict"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "type": "file" if path.endswith(".jpg") else "directory", "size": 1}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[dict[str, Any]]:
+        return [self.info(f"{path}/a.jpg")]
+
+
+def test_a_file_system_gets_no_options_that_it_may_not_know() -> None:
+    fsspec.register_implementation("strict", StrictFileSystem)
+    assert [getattr(found, "path", found) for found in walk(["strict://photos"])] == ["strict://photos/a.jpg"]

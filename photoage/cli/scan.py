@@ -68,6 +68,8 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("give either PATH... or --files-from")
     if options["ray_address"] and options["engine"] != "ray":
         raise click.UsageError("--ray-address is for --engine ray")
+    if options["gpus_per_actor"] > 1 and not options["gpus_per_actor"].is_integer():
+        raise click.UsageError("--gpus-per-actor above 1 must be a whole number")
     from photoage.walk import files_from as read_list
 
     roots, choices = prepare(paths, options)
