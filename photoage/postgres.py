@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exists, func, select
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.exc import DBAPIError
 
@@ -24,8 +27,21 @@ SCAN_LOCK = int.from_bytes(b"photoage")
 SCHEMA_LOCK = SCAN_LOCK + 1
 
 # Compiling a query takes longer than nearly all of ours run, and what is read is in memory or on an SSD,
-# not on the disks that the server's own default is about.
-SETTINGS = "-c jit=off -c random_page_cost=1.1 -c work_mem=64MB"
+# not on the disks that the server's own default is about. A long answer takes as long as its reader does,
+# and a scan's lock as long as the scan.
+SETTINGS = {
+    "jit": "off",
+    "random_page_cost": "1.1",
+    "work_mem": "64MB",
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+}
+# All that this server knows, apart from what the user's own connection options say.
+_SET = """
+SELECT set_config(name, wanted.setting, false)
+FROM pg_settings JOIN unnest(%s::text[], %s::text[]) AS wanted (name, setting) USING (name)
+WHERE source <> 'client'
+"""
 CHUNK = 1000  # rows received at a time
 
 _CAUSES: dict[str | None, tuple[type[DatabaseError], str]] = {
@@ -56,26 +72,25 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
     if url.host and "@" in url.host:
         # Half of the password would be taken for the host, and shown.
         raise DatabaseError("the database URL has an @ in its password: write it as %40")
-    options = url.query.get("options") or os.environ.get("PGOPTIONS", "")
     wanted: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT,
         "keepalives_idle": 60,  # seconds; routers forget connections that are silent for long
         "client_encoding": "utf8",
         "fallback_application_name": "photoage",
     }
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        wanted["connect_timeout"] = CONNECT_TIMEOUT
     arguments = {key: value for key, value in wanted.items() if key not in url.query}
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
-            connect_args={**arguments, "options": f"{SETTINGS} {options}"},
+            connect_args=arguments,
             execution_options={"postgresql_readonly": read_only},
         )
     except ImportError as error:
         raise DatabaseError(
             f"{name(url)}: PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`): {error}"
         ) from error
-    event.listen(engine, "connect", _require_unicode)
-    event.listen(engine, "connect", _stream_rows)
+    event.listen(engine, "connect", _prepare)
     event.listen(engine, "before_cursor_execute", _choose_format)
     return engine
 
@@ -88,47 +103,59 @@ def _choose_format(
         cursor.format = 1  # psycopg.pq.Format.BINARY
 
 
-def _stream_rows(connection: Any, _: object) -> None:
-    """Read answers that SQLAlchemy wants in pieces (`yield_per`) while the server sends them.
+def _prepare(connection: Any, _: object) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        database = connection.info.dbname
+        connection.close()
+        raise DatabaseError(f"the database {database} has the encoding {encoding}; photoage needs UTF8")
+    connection.execute(_SET, (list(SETTINGS), list(SETTINGS.values())))
+    connection.commit()
+    connection.server_cursor_factory = _streaming_cursor()
 
-    A cursor in the server, the driver's own way, makes it find the rows with one process instead of
-    several. Until such an answer has been read or closed, its connection can run nothing else.
+
+@cache
+def _streaming_cursor() -> type:
+    """A cursor that reads an answer while the server sends it.
+
+    SQLAlchemy takes it for what is wanted in pieces (`yield_per`). A cursor in the server, the driver's
+    own way, makes it find the rows with one process instead of several. Until the answer has been read or
+    closed, its connection can run nothing else.
     """
     from psycopg import Cursor, capabilities
 
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what fails is raised as well
     size = CHUNK if capabilities.has_stream_chunked() else 1
 
     class StreamingCursor(Cursor[Any]):
-        def __init__(self, connection: Any, name: str, **options: Any) -> None:
+        def __init__(self, connection: Any, name: str, **_: Any) -> None:
             super().__init__(connection)
             self._stream: Iterator[Any] = iter(())
             self._left = self._stream
 
-        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
             self._stream = self.stream(query, params, size=size)
             for first in self._stream:
                 self._left = chain([first], self._stream)
                 return self
             # Without a row, it is an ordinary answer that tells the columns.
-            return super().execute(f"SELECT * FROM ({query}) AS empty LIMIT 0", params, **options)
+            return super().execute(f"SELECT * FROM ({query}) AS empty LIMIT 0", params)
+
+        def fetchone(self) -> Any:
+            return next(self._left, None)
 
         def fetchmany(self, size: int = 0) -> list[Any]:
             return list(islice(self._left, size or self.arraysize))
+
+        def fetchall(self) -> list[Any]:
+            return list(self._left)
 
         def close(self) -> None:
             if isinstance(self._stream, Generator):
                 self._stream.close()  # stops the server, and frees the connection
             super().close()
 
-    connection.server_cursor_factory = StreamingCursor
-
-
-def _require_unicode(connection: Any, _: object) -> None:
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        database = connection.info.dbname
-        connection.close()
-        raise DatabaseError(f"the database {database} has the encoding {encoding}; photoage needs UTF8")
+    return StreamingCursor
 
 
 def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
@@ -139,7 +166,9 @@ def cause(error: BaseException) -> tuple[type[DatabaseError], str]:
         error = error.orig or error
     kind, message = _CAUSES.get(getattr(error, "sqlstate", None), (DatabaseError, None))
     diagnosed = getattr(getattr(error, "diag", None), "message_primary", None)
-    return kind, message or (" ".join(diagnosed.split()) if diagnosed else _not_connected(str(error)))
+    if not diagnosed and type(error).__name__ == "OperationalError":
+        return kind, message or _not_connected(str(error))
+    return kind, message or " ".join((diagnosed or str(error)).split())
 
 
 def _not_connected(text: str) -> str:
@@ -154,7 +183,9 @@ def take_scan_lock(engine: Engine) -> Callable[[], None]:
     # A connection of its own, outside any transaction: it outlives those of the scan.
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     connection.detach()
-    if not connection.scalar(select(func.pg_try_advisory_lock(SCAN_LOCK))):
+    # A schema is a library of its own.
+    lock = text("SELECT pg_try_advisory_lock(:lock + CAST(current_schema AS regnamespace)::oid::bigint)")
+    if not connection.scalar(lock, {"lock": SCAN_LOCK}):
         connection.close()
         raise DatabaseLockedError(f"another scan is writing to {name(engine.url)}")
     return connection.close
@@ -189,8 +220,6 @@ def problems(connection: Connection) -> Iterator[str]:
 
 def backup(engine: Engine, target: Path) -> None:
     """Refused: PostgreSQL has its own program for this."""
-    url = engine.url.set(drivername="postgresql", password=None)
-    raise DatabaseError(
-        f"{name(engine.url)}: is copied with PostgreSQL's own program:"
-        f" pg_dump --format=custom --file={target} {name(url)}"
-    )
+    url = engine.url._replace(drivername="postgresql", password=None)
+    command = ["pg_dump", "--format=custom", f"--file={target}", name(url)]
+    raise DatabaseError(f"{name(engine.url)}: is copied with PostgreSQL's own program: {shlex.join(command)}")

@@ -168,7 +168,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
-        with _reading(connection).execute(faces) as found:
+        with reading(connection).execute(faces) as found:
             for row in found:
                 own = row[:_DETECTOR]
                 try:
@@ -183,7 +183,7 @@ def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> 
     return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
 
 
-def _reading(connection: Connection) -> Connection:
+def reading(connection: Connection) -> Connection:
     """The connection, reading rows only as they are asked for, however many there are."""
     return connection.execution_options(yield_per=CHUNK, binary=True)
 
@@ -200,7 +200,7 @@ def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
         by_path = wanted.sort == "path" and backend(engine.url).TRUST_PLANNER
         photos = photos.group_by(Photo.path if by_path else unindexed(Photo.id))
         photos = photos.order_by(*_order(key, wanted), Photo.path).limit(wanted.limit)
-        with _reading(connection).scalars(photos) as paths:
+        with reading(connection).scalars(photos) as paths:
             yield from paths
 
 
@@ -358,7 +358,7 @@ def iter_errors(engine: Engine) -> Iterator[UnreadableRow]:
     unreadable = Photo.status == literal("unreadable", literal_execute=True)  # as the index has it
     photos = select(Photo.path, Photo.error_kind, Photo.error_message).where(unreadable).order_by(Photo.path)
     name = database_name(engine.url)
-    with database_errors(name), engine.connect() as connection, _reading(connection).execute(photos) as found:
+    with database_errors(name), engine.connect() as connection, reading(connection).execute(photos) as found:
         for path, kind, message in found:
             yield UnreadableRow(path, kind or "", message or "")
 
@@ -384,7 +384,7 @@ def iter_runs(engine: Engine) -> Iterator[RunRow]:
         .order_by(ScanRun.id)
     )
     name = database_name(engine.url)
-    with database_errors(name), engine.connect() as connection, _reading(connection).execute(runs) as found:
+    with database_errors(name), engine.connect() as connection, reading(connection).execute(runs) as found:
         for row in found:
             numbers = dict(zip(RUN_COUNTS, row[-len(RUN_COUNTS) :], strict=True))
             run = RunRow._make((*row[: -len(RUN_COUNTS)], numbers))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from sqlalchemy import Engine, Text, func, select, type_coerce
 
 from photoage.db import EstimateRow, Face, Photo, database_errors, database_name
+from photoage.query import reading
 
 BIN_YEARS = 5
-CHUNK = 1000  # rows fetched at a time
 
 
 class AgeBin(NamedTuple):
@@ -71,7 +71,7 @@ def library_stats(engine: Engine) -> LibraryStats:
         with_faces = 0
         faces = select(func.count()).where(Face.photo_id == Photo.id).scalar_subquery()
         photos = select(Photo.path, type_coerce(Photo.taken_at, Text), Photo.status, faces)
-        with connection.execution_options(yield_per=CHUNK).execute(photos) as found:
+        with reading(connection).execute(photos) as found:
             for path, taken_at, status, number in found:
                 by_status[status] = by_status.get(status, 0) + 1
                 with_faces += number > 0
