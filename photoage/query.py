@@ -166,7 +166,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
-        faces = faces.order_by(*order, Photo.path, Face.face_index).limit(wanted.limit)
+        faces = faces.order_by(order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
         with reading(connection).execute(faces) as found:
             for row in found:
@@ -199,7 +199,7 @@ def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
         # PostgreSQL does so only where it pays: for the first few paths.
         by_path = wanted.sort == "path" and backend(engine.url).TRUST_PLANNER
         photos = photos.group_by(Photo.path if by_path else unindexed(Photo.id))
-        photos = photos.order_by(*_order(key, wanted), Photo.path).limit(wanted.limit)
+        photos = photos.order_by(_order(key, wanted), Photo.path).limit(wanted.limit)
         with reading(connection).scalars(photos) as paths:
             yield from paths
 
@@ -218,9 +218,9 @@ def _sort_key(wanted: FaceFilter) -> ColumnElement[Any]:
     return key
 
 
-def _order(key: ColumnElement[Any], wanted: FaceFilter) -> list[ColumnElement[Any]]:
+def _order(key: ColumnElement[Any], wanted: FaceFilter) -> ColumnElement[Any]:
     directed = key.desc() if wanted.descending else key.asc()
-    return [Photo.taken_at.is_(None), directed] if wanted.sort == "date" else [directed]
+    return directed.nulls_last() if wanted.sort == "date" else directed
 
 
 # --- how to find them ---------------------------------------------------------------------------
