@@ -61,6 +61,7 @@ __all__ = [
 
 # Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
 REVISIONS = ("0001",)
+CHUNK = 1000  # rows fetched at a time
 
 
 def database_url(spec: str | os.PathLike[str] | None) -> URL:
@@ -164,6 +165,11 @@ def database_errors(name: str) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         kind, message = cause(error)
         raise kind(f"{name}: {message}") from error
+
+
+def reading(connection: Connection) -> Connection:
+    """The connection, reading rows only as they are asked for, however many there are."""
+    return connection.execution_options(yield_per=CHUNK, binary=True)
 
 
 # --- schema -----------------------------------------------------------------------------------

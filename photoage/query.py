@@ -32,6 +32,7 @@ from photoage.db import (
     database_errors,
     database_name,
     decode_path,
+    reading,
 )
 from photoage.dialect import backend, unindexed
 from photoage.errors import UsageError
@@ -40,10 +41,10 @@ from photoage.patterns import folder_of, path_tests
 Sort = Literal["path", "age", "date", "score", "interval", "faces"]
 SORTS: tuple[str, ...] = get_args(Sort)
 
-CHUNK = 1000  # rows fetched at a time
 # An index gives matches in its own order, and reading their rows in that order costs some ten times
 # as much per row as reading the whole table does: it pays for less than this share of the faces.
 NARROW = 1 / 20
+FEW = 1000  # rows that are always worth it
 ROUNDING = 0.0005  # stored ages have three decimals; their difference in binary may miss by less
 
 # --- the filter ---------------------------------------------------------------------------------
@@ -183,11 +184,6 @@ def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> 
     return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
 
 
-def reading(connection: Connection) -> Connection:
-    """The connection, reading rows only as they are asked for, however many there are."""
-    return connection.execution_options(yield_per=CHUNK, binary=True)
-
-
 def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
     """The photos of the faces that match, each once, in the order of its first face; `limit` photos."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
@@ -271,7 +267,7 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     best = None
     if ranges and not backend(connection.engine.url).TRUST_PLANNER:
         newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
-        best = _narrowest(connection, ranges, max(CHUNK, int(newest * NARROW)))
+        best = _narrowest(connection, ranges, max(FEW, int(newest * NARROW)))
     if best is not None:
         ranges.remove(best)
         # Collected first, rows are then read in the order of the table, not of the index.

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, Text, func, select, type_coerce
 
-from photoage.db import EstimateRow, Face, Photo, database_errors, database_name
-from photoage.query import reading
+from photoage.db import EstimateRow, Face, Photo, database_errors, database_name, reading
 
 BIN_YEARS = 5
 
