@@ -150,19 +150,6 @@ def test_an_error_ends_a_scan_and_not_the_process(cluster: Any, tmp_path: Path, 
     assert set(threading.enumerate()) <= before
 
 
-def test_the_command_starts_and_ends_a_ray_of_its_own(tmp_path: Path, sample_library: Path) -> None:
-    library = tmp_path / "library"
-    shutil.copytree(sample_library / "people", library)
-    (library / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
-    before = {process.pid for process in psutil.process_iter()}
-    result = photoage("scan", "--engine", "ray", "-j", "1", library, database=tmp_path / "ray.db")
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.splitlines()[1:] == ["see `photoage errors` for the photos that could not be read"]
-    assert ", 1 unreadable; " in result.stderr
-    left = [p for p in psutil.process_iter() if p.pid not in before and "ray" in p.name()]
-    assert not psutil.wait_procs(left, 10)[1]
-
-
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, sample_library: Path) -> None:
     library = sample_library / "people"
     address = ("--ray-address", "127.0.0.1:1")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from conftest import SAMPLE_LIBRARY, ScannedLibrary
 from faults.scanning import assert_same_rows, photoage, query, rows
@@ -73,12 +74,16 @@ def test_a_bucket_has_the_faces_of_its_files(s3: Any, scanned: ScannedLibrary, t
     assert sorted(found.splitlines()) == sorted({path for path, row in stored.items() if "/people/" in path})
 
 
-def test_ray_finds_in_a_bucket_what_the_local_engine_does(s3: Any, tmp_path: Path) -> None:
+def test_a_ray_of_its_own_finds_in_a_bucket_what_the_local_engine_does(s3: Any, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     root = upload(s3, "cluster", *PHOTOS)
     run(root, tmp_path / "local.db")
+    before = {process.pid for process in psutil.process_iter()}
     result = photoage("scan", "--engine", "ray", "-j", "1", root, database=tmp_path / "ray.db")
     assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[1:] == ["see `photoage errors` for the photos that could not be read"]
+    left = [p for p in psutil.process_iter() if p.pid not in before and "ray" in p.name()]
+    assert not psutil.wait_procs(left, 10)[1]
     expected = rows(tmp_path / "local.db")
     assert_same_rows(rows(tmp_path / "ray.db"), expected)
     assert {row.status for row in expected.values()} == {"done", "unreadable"}
