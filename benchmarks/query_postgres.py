@@ -26,6 +26,16 @@ from photoage.query import count_faces, iter_faces, iter_paths
 
 PROGRAM = Path(sys.executable).with_name("photoage")
 REPEATS = 3
+PROGRAMS = (
+    "--help",
+    "query --min-age 60 --max-age 62 --count",
+    "query --min-age 60 --max-age 62 --csv --limit 1000",
+    "query --min-age 60 --max-age 60.2",
+    "query --min-age 60 --max-age 60.5",
+    "query --min-age 60 --max-age 62",
+    "query --min-age 60 --max-age 62 --csv",
+    "query --min-age 20 --limit 20 --csv",
+)
 MEAN_FACES = 1.42  # of a photo, see `faces` below
 
 # Folder by folder in no particular order; 35 % of the photos have no face, some have six.
@@ -121,12 +131,17 @@ def report(engine: Engine, show_plans: bool, only: str) -> None:
 
 def report_program(url: str) -> None:
     """The whole program, from the command line to the last byte."""
-    env = {**os.environ, "PHOTOAGE_DB": url}
-    for options in ("--help", "--min-age 60 --max-age 62 --count", "--min-age 60 --max-age 62 --csv",
-                    "--min-age 20 --limit 20 --csv"):  # fmt: skip
-        command = [str(PROGRAM), "query", *options.split()]
-        _, seconds = timed(lambda c=command: subprocess.run(c, env=env, check=True, capture_output=True))  # type: ignore[misc]
-        print(f"photoage query {options}: {seconds:.2f} s")
+    env = {**os.environ, "PHOTOAGE_DB": url, "PHOTOAGE_QUIET": "1"}
+
+    def run(command: str) -> None:
+        subprocess.run([PROGRAM, *command.split()], env=env, check=True, stdout=subprocess.DEVNULL)
+
+    for command in PROGRAMS:
+        print(f"photoage {command}: {timed(lambda c=command: run(c))[1]:.2f} s")  # type: ignore[misc]
+    for command in ("stats", "export -o -"):
+        start = time.perf_counter()
+        run(command)
+        print(f"photoage {command}: {time.perf_counter() - start:.1f} s, once")
 
 
 def main() -> None:
@@ -134,7 +149,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--faces", type=int, default=5_000_000)
     parser.add_argument("--plans", action="store_true")
-    parser.add_argument("--only", default="", help="only queries whose options contain this")
+    parser.add_argument(
+        "--only", default="", help="only queries whose options contain this, then the program"
+    )
     options = parser.parse_args()
     engine = open_database(options.url, create=True)
     if not table_counts(engine)["photo"]:

@@ -124,7 +124,9 @@ def _streaming_cursor() -> type:
     """
     from psycopg import Cursor, capabilities
 
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what fails is raised as well
+    logging.getLogger("psycopg").addHandler(
+        logging.NullHandler()
+    )  # or warnings go to stderr; errors are raised
     size = CHUNK if capabilities.has_stream_chunked() else 1
 
     class StreamingCursor(Cursor[Any]):
@@ -140,9 +142,6 @@ def _streaming_cursor() -> type:
                 return self
             # Without a row, it is an ordinary answer that tells the columns.
             return super().execute(f"SELECT * FROM ({query}) AS empty LIMIT 0", params)
-
-        def fetchone(self) -> Any:
-            return next(self._left, None)
 
         def fetchmany(self, size: int = 0) -> list[Any]:
             return list(islice(self._left, size or self.arraysize))

@@ -105,10 +105,10 @@ class RayEngine:
         """How the actors of a stage are laid out over what the cluster has now."""
         if stage is EstimateActor:
             share = self._options.gpus_per_actor
-            most = max(node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"])
-            if share > most:  # Ray would wait for a machine that has as many
+            nodes = [node["Resources"] for node in self._connect().nodes() if node["Alive"]]
+            actors = gpu_actors([float(node.get("GPU", 0)) for node in nodes], share)
+            if not actors:  # Ray would wait for a machine that has as many
                 raise EngineError(f"--gpus-per-actor {share:g}: no machine of the cluster has that many GPUs")
-            actors = int(self._resources("GPU") // share)
             own = {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH, "batch_format": "numpy"}
         else:
             if self._resources("CPU") < 1:
@@ -190,6 +190,11 @@ def _results(ray: Any, data: Any) -> Generator[Any, None, None]:
         deadline = time.monotonic() + END_SECONDS
         for thread in set(threading.enumerate()) - before:
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def gpu_actors(gpus: list[float], share: float) -> int:
+    """How many actors fit on machines with so many GPUs, each with its share on one machine."""
+    return sum(int(number / share + 1e-6) for number in gpus)  # 1 // 0.1 is 9
 
 
 def _absolute(spec: str | None) -> str | None:

@@ -19,9 +19,10 @@ from conftest import ScannedLibrary
 from databases import PHOTOS, Place, assert_sound, begin, opened, photo, run_sql, save, stored_ages
 from postgres_server import Server
 from small_library import real, runner, store_library
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 
-from photoage.db import database_name, database_url, open_database
+from photoage.db import Photo, database_name, database_url, open_database, reading
+from photoage.dialect import cause as cause_of
 from photoage.dialect import glob_as_regex
 from photoage.errors import DatabaseError, DatabaseLockedError
 from photoage.query import iter_errors
@@ -140,7 +141,11 @@ def test_settings_are_ours_unless_the_user_has_some(
     schema = url.rpartition("%3D")[2]
     server = url.partition("?")[0]
     store_library(url)
-    postgres.run("CREATE ROLE hasty LOGIN SUPERUSER", "ALTER ROLE hasty SET statement_timeout = '5s'")
+    postgres.run(
+        "DROP ROLE IF EXISTS hasty",
+        "CREATE ROLE hasty LOGIN SUPERUSER",
+        "ALTER ROLE hasty SET statement_timeout = '5s'",
+    )
     services = tmp_path / "services"
     services.write_text(f"[photos]\nhost=127.0.0.1\nport={postgres.port}\nuser=hasty\ndbname=postgres\n"
                         f"options=-csearch_path={schema} -cwork_mem=9MB\n")  # fmt: skip
@@ -222,6 +227,9 @@ def test_rows_come_while_the_server_sends_them(many_errors: str) -> None:
         errors.close()  # type: ignore[attr-defined]
         assert run_sql(many_errors, f"SELECT count(*) {READER}") == [(0,)]
         assert sum(1 for _ in iter_errors(engine)) == 20_001
+        with engine.connect() as connection:
+            assert len(reading(connection).execute(select(Photo.path)).all()) == 20_001
+            assert reading(connection).execute(select(Photo.path).where(Photo.id < 0)).all() == []
 
 
 def test_a_connection_lost_in_the_middle_of_an_answer_is_one_line(many_errors: str) -> None:
@@ -232,6 +240,12 @@ def test_a_connection_lost_in_the_middle_of_an_answer_is_one_line(many_errors: s
         with pytest.raises(DatabaseError, match="the connection to the server was lost"):
             list(errors)
         assert next(iter_errors(engine)).message == "bad"
+
+
+def test_what_the_driver_itself_refuses_is_no_matter_of_connecting(url: str) -> None:
+    with psycopg.connect(url.replace("+psycopg", "")) as server, pytest.raises(psycopg.DataError) as caught:
+        server.execute("SELECT %s", ["\0"])
+    assert cause_of(caught.value) == (DatabaseError, "PostgreSQL text fields cannot contain NUL (0x00) bytes")
 
 
 def test_of_writers_that_wait_for_each_other_one_is_told(url: str) -> None:

@@ -19,7 +19,7 @@ from faults.scanning import assert_same_rows, make_library, photoage, query, row
 from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
 from photoage.models import default_checkpoint
 from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
-from photoage.ray_engine import RayEngine
+from photoage.ray_engine import RayEngine, gpu_actors
 from photoage.scan import scan
 from photoage.scan_options import ScanOptions, resolve_models
 from photoage.store import RunCounts
@@ -100,6 +100,13 @@ def test_actors_that_share_a_gpu_give_the_same_rows(
     estimating = OnLogicalGpus.layout[EstimateActor]
     assert (estimating["num_gpus"], estimating["compute"].max_size) == (0.5, 2)
     assert_same_rows(rows(tmp_path / "ray.db"), rows(scanned.database))
+
+
+def test_every_machine_has_the_actors_that_its_gpus_allow() -> None:
+    assert gpu_actors([1, 0], 0.5) == 2
+    assert gpu_actors([1], 0.1) == 10
+    assert gpu_actors([3, 3], 2) == 2
+    assert gpu_actors([1, 1], 2) == 0
 
 
 def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_path: Path) -> None:
