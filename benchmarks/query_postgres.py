@@ -21,8 +21,8 @@ from pathlib import Path
 from query_million import queries
 from sqlalchemy import Engine, event, text
 
-from photoage.db import database_size, open_database, table_counts
-from photoage.query import count_faces, iter_faces, iter_paths
+from photoage.database.connect import database_size, open_database, table_counts
+from photoage.database.query import count_faces, iter_faces, iter_paths
 
 PROGRAM = Path(sys.executable).with_name("photoage")
 REPEATS = 3

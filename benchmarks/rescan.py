@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from sqlalchemy import Engine, event
 
+from photoage.database.store import RunCounts, Store
+from photoage.photos.walk import walk
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
-from photoage.scan import plan_scan, scan
-from photoage.scan_options import ScanOptions, resolve_models
-from photoage.store import RunCounts, Store
-from photoage.walk import walk
+from photoage.scan.options import ScanOptions, resolve_models
+from photoage.scan.scan import plan_scan, scan
 
 PORTRAIT = Path(__file__).parents[1] / "sample_library" / "people" / "eileen_collins.png"
 PER_FOLDER = 500

@@ -16,12 +16,12 @@ import numpy as np
 import simplejpeg
 import torch
 
-from photoage.age_model import Predictor, autocast_dtype
-from photoage.decode import DecodeOptions, decode_bytes
-from photoage.detect import Detector, default_detector
+from photoage.ages.model import Predictor, autocast_dtype
 from photoage.errors import PhotoageError
+from photoage.faces.detector import Detector, default_detector
+from photoage.faces.read import DECODE_MARGIN, ReadOptions, _cut, content_hash, read_file, read_photo
 from photoage.models import default_checkpoint
-from photoage.reader import DECODE_MARGIN, ReadOptions, _cut, content_hash, read_file, read_photo
+from photoage.photos.decode import DecodeOptions, decode_bytes
 
 REPEATS = 3
 BATCH = 32

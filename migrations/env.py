@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from photoage.db import Base
+from photoage.database.connect import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -102,8 +102,8 @@ def check_detector_session() -> Iterator[Check]:
     """The providers that live sessions of the default detector got."""
     import onnxruntime
 
-    from photoage.detect import Detector, cuda_driver_present, default_detector
     from photoage.errors import DeviceError
+    from photoage.faces.detector import Detector, cuda_driver_present, default_detector
 
     offered = list(onnxruntime.get_available_providers())
     file = default_detector()
@@ -127,8 +127,8 @@ def check_detector_session() -> Iterator[Check]:
 def check_torch() -> Iterator[Check]:
     import torch
 
-    from photoage.age_model import autocast_dtype, choose_device
-    from photoage.detect import cuda_driver_present
+    from photoage.ages.model import autocast_dtype, choose_device
+    from photoage.faces.detector import cuda_driver_present
 
     device = choose_device("auto")
     precision = str(autocast_dtype(device) or torch.float32).removeprefix("torch.")
@@ -181,7 +181,13 @@ def check_avif() -> Iterator[Check]:
 
 def check_database(database: str | None) -> Iterator[Check]:
     """Where the database is, whether this photoage can work with it, and what it lies on."""
-    from photoage.db import current_revision, database_file, database_name, database_url, open_database
+    from photoage.database.connect import (
+        current_revision,
+        database_file,
+        database_name,
+        database_url,
+        open_database,
+    )
     from photoage.errors import DatabaseError
 
     url = database_url(database)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from photoage.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
-from photoage.detect import (
+from photoage.ages.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
+from photoage.digest import file_sha256
+from photoage.errors import CheckpointError, DetectorError, UsageError
+from photoage.faces.detector import (
     DEFAULT_DETECTOR,
     DEFAULT_FILE,
     DEFAULT_PACKAGE,
@@ -20,8 +22,6 @@ from photoage.detect import (
     package_file,
     resolve_detector,
 )
-from photoage.digest import file_sha256
-from photoage.errors import CheckpointError, DetectorError, UsageError
 
 WEIGHTS = Path(__file__).parent / "weights"
 PINS = "weights.json"  # {"default": FILE, "files": {FILE: sha256}}

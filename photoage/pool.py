@@ -30,7 +30,7 @@ GRACE = 60.0  # seconds beyond the time limit after which a silent pool counts a
 ATTEMPTS = 2
 # What takes a worker longest to import. The only threads that it starts are those of OpenBLAS, which ends and
 # restarts its own around a fork.
-PRELOADED = ["insightface.model_zoo", "photoage.reader"]
+PRELOADED = ["insightface.model_zoo", "photoage.faces.read"]
 
 # Seconds that a worker has to end by itself. It has nothing to tidy up, and never sees SIGTERM; one that
 # is still starting would only find its channel gone and complain on stderr.

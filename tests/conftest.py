@@ -38,8 +38,8 @@ class ScannedLibrary:
 @pytest.fixture(scope="session")
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> ScannedLibrary:
     """The sample library, scanned once by the real pipeline; do not change either."""
-    from photoage.scan import scan
-    from photoage.scan_options import ScanOptions
+    from photoage.scan.options import ScanOptions
+    from photoage.scan.scan import scan
 
     folder = tmp_path_factory.mktemp("scanned")
     library = folder / "library"

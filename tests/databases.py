@@ -17,10 +17,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from photoage.db import check_integrity, open_database
-from photoage.query import FaceFilter, iter_faces
+from photoage.database.connect import check_integrity, open_database
+from photoage.database.query import FaceFilter, iter_faces
+from photoage.database.store import KnownPhoto, Store
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
-from photoage.store import KnownPhoto, Store
 
 DETECTOR = ("scrfd", "d" * 64)
 CHECKPOINT = ("first", "1" * 64)

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photoage.align import align_crop
-from photoage.decode import decode_photo
-from photoage.detect import Detector, default_detector, pick_subject
+from photoage.faces.align import align_crop
+from photoage.faces.detector import Detector, default_detector, pick_subject
+from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray
 
 LIBRARY = Path(__file__).parent.parent / "sample_library"

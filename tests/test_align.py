@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from photoage.align import TEMPLATE, align_crop, crop_transform, similarity_transform
-from photoage.decode import decode_photo
-from photoage.detect import Detector, resolve_detector
+from photoage.faces.align import TEMPLATE, align_crop, crop_transform, similarity_transform
+from photoage.faces.detector import Detector, resolve_detector
+from photoage.photos.decode import decode_photo
 
 
 def test_similarity_transform_recovers_a_known_rotation_scale_and_shift() -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from labelled_faces import portraits
 
-from photoage.augment import augmented_crop
-from photoage.data import EpochBatches, training_loader
-from photoage.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
 from photoage.records import ImageArray
+from photoage.training.augment import augmented_crop
+from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
+from photoage.training.loaders import EpochBatches, training_loader
 
 FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
 

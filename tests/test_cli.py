@@ -29,8 +29,8 @@ from small_library import (
     store_library,
 )
 
+from photoage.database.store import RunCounts, Store
 from photoage.records import PhotoFile
-from photoage.store import RunCounts, Store
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from photoage.align import align_crop
-from photoage.crops import CutTask, FaceCrop, _tasks, _windows, cut_faces, iter_crops
-from photoage.db import open_database
-from photoage.decode import decode_photo
-from photoage.query import FaceFilter, iter_faces
+from photoage.database.connect import open_database
+from photoage.database.query import FaceFilter, iter_faces
+from photoage.database.store import RunCounts, Store
+from photoage.export.crops import CutTask, FaceCrop, _tasks, _windows, cut_faces, iter_crops
+from photoage.faces.align import align_crop
+from photoage.photos.decode import decode_photo
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
-from photoage.store import RunCounts, Store
 from tests.conftest import ScannedLibrary
 
 EYES_AND_MOUTH = np.array([[60, 60], [140, 60], [100, 105], [65, 137], [135, 137]], dtype=np.float32)
@@ -118,7 +118,7 @@ def test_a_photo_is_decoded_as_small_as_its_smallest_face_allows(
     landmarks = np.stack([detection.landmarks for detection in detections])
     sides = []
 
-    from photoage import crops
+    from photoage.export import crops
 
     def watched(*args: object, **options: object) -> object:
         photo = real(*args, **options)  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ def test_no_faces_give_no_crops(scanned: ScannedLibrary) -> None:
 
 
 def test_a_window_keeps_the_faces_of_a_photo_together(scanned: ScannedLibrary) -> None:
-    from photoage.crops import _StoredFace
+    from photoage.export.crops import _StoredFace
 
     with opened(scanned.database) as engine:
         row = next(iter_faces(engine, FaceFilter()))

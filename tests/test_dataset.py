@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 from labelled_faces import make_data, portraits, save
 
-from photoage.dataset import StoredCrops, align_samples, cached_faces, labels_of, parse_name, read_utkface
-from photoage.detect import default_detector, pick_subject
 from photoage.errors import DataError
-from photoage.reader import ReadOptions, read_photo
+from photoage.faces.detector import default_detector, pick_subject
+from photoage.faces.read import ReadOptions, read_photo
+from photoage.training.dataset import (
+    StoredCrops,
+    align_samples,
+    cached_faces,
+    labels_of,
+    parse_name,
+    read_utkface,
+)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from databases import opened, run_sql, without_privileges
 from small_library import store_library
 from sqlalchemy import exc
 
-from photoage.db import (
+from photoage.database.connect import (
     check_integrity,
     current_revision,
     database_name,
@@ -27,8 +27,8 @@ from photoage.db import (
     on_network_filesystem,
     open_database,
 )
+from photoage.database.query import FaceFilter, count_faces
 from photoage.errors import DatabaseError, SchemaError
-from photoage.query import FaceFilter, count_faces
 
 # A reader cannot remove the (empty) log it needed; the lock file is never removed, or it would not lock.
 LEFT_BY_READING = {"photoage.db-shm", "photoage.db-wal", "photoage.db.scan.lock"}
@@ -232,10 +232,10 @@ def test_a_newer_schema_is_refused_and_left_alone(database: Path) -> None:
 
 READ_AND_WRITE = """
 import sys
-from photoage.db import open_database
+from photoage.database.connect import open_database
 from photoage.errors import DatabaseError
-from photoage.query import FaceFilter, count_faces
-from photoage.store import Store
+from photoage.database.query import FaceFilter, count_faces
+from photoage.database.store import Store
 for use in (
     lambda: count_faces(open_database(sys.argv[1], read_only=True), FaceFilter()),
     lambda: Store.open(sys.argv[1]),

@@ -21,8 +21,8 @@ from databases import HOLD_LOCK, Place, another_process, opened, run_sql
 from small_library import BROKEN, LATIN, store_library
 from sqlalchemy import Engine
 
-from photoage import sqlite
-from photoage.db import (
+from photoage.database import sqlite
+from photoage.database.connect import (
     REVISIONS,
     Base,
     backup,
@@ -35,9 +35,9 @@ from photoage.db import (
     table_counts,
     upgrade,
 )
+from photoage.database.query import FIELDS, FaceFilter, iter_errors, iter_faces, iter_paths, iter_runs
+from photoage.database.stats import library_stats
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.query import FIELDS, FaceFilter, iter_errors, iter_faces, iter_paths, iter_runs
-from photoage.stats import library_stats
 
 OLD_DATABASES = Path(__file__).parent / "old_databases"
 
@@ -120,7 +120,7 @@ def test_an_upgrade_of_an_up_to_date_database_does_nothing(place: Place) -> None
 
 UPGRADE = """
 import sys
-from photoage.db import open_database
+from photoage.database.connect import open_database
 print("ready", flush=True)
 sys.stdin.readline()
 open_database(sys.argv[1], create=True).dispose()

@@ -15,7 +15,7 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from photoage.decode import DecodeOptions, decode_bytes, decode_photo
+from photoage.photos.decode import DecodeOptions, decode_bytes, decode_photo
 from photoage.records import DecodedPhoto, FloatArray
 
 WIDTH, HEIGHT = 96, 64

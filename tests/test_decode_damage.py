@@ -19,8 +19,8 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from photoage.decode import DecodeOptions, decode_bytes, decode_photo
 from photoage.errors import DecodeError
+from photoage.photos.decode import DecodeOptions, decode_bytes, decode_photo
 
 ENCODINGS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}),
@@ -203,7 +203,7 @@ def test_pillows_warnings_and_logs_stay_off_stderr(capfd: pytest.CaptureFixture[
     script = """
 import io, sys
 from PIL import Image
-from photoage.decode import decode_bytes
+from photoage.photos.decode import decode_bytes
 from photoage.errors import DecodeError
 for data in (bytes.fromhex(line) for line in sys.stdin.read().split()):
     try:
@@ -227,7 +227,7 @@ def test_too_little_memory_costs_one_photo() -> None:
     script = """
 import io, resource
 from PIL import Image
-from photoage.decode import decode_bytes
+from photoage.photos.decode import decode_bytes
 from photoage.errors import DecodeError
 file = io.BytesIO()
 Image.new("1", (15000, 15000)).save(file, "PNG")

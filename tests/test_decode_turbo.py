@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from photoage import decode
-from photoage.decode import DecodeOptions, decode_bytes
 from photoage.errors import DecodeError
+from photoage.photos import decode
+from photoage.photos.decode import DecodeOptions, decode_bytes
 
 
 def encoded(path: Path, **options: object) -> bytes:

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from photoage.decode import decode_photo
-from photoage.detect import (
+from photoage.errors import DetectorError, DeviceError
+from photoage.faces.detector import (
     DEFAULT_PACKAGE,
     TEACHER_FILE,
     Detector,
@@ -21,7 +21,7 @@ from photoage.detect import (
     pick_subject,
     resolve_detector,
 )
-from photoage.errors import DetectorError, DeviceError
+from photoage.photos.decode import decode_photo
 from photoage.records import Detection, ImageArray
 
 
@@ -158,8 +158,8 @@ def test_a_glance_costs_no_large_face_and_spares_other_photos_the_close_up(
     photo[-side:, :side] = close
     found = detector.detect(photo)
     with monkeypatch.context() as patch:
-        patch.setattr("photoage.detect.GLANCE_FACE", 0)
-        patch.setattr("photoage.detect.GLANCE_THRESH", 0.0)
+        patch.setattr("photoage.faces.detector.GLANCE_FACE", 0)
+        patch.setattr("photoage.faces.detector.GLANCE_THRESH", 0.0)
         everything = detector.detect(photo)
     assert len(found) == len(everything) == 1
     assert found[0].bbox == everything[0].bbox

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from photoage.detect import default_detector
-from photoage.detect_server import DetectionServer, RemoteDetector, ServerAddress
 from photoage.errors import DeviceError
+from photoage.faces.detector import default_detector
+from photoage.faces.gpu_server import DetectionServer, RemoteDetector, ServerAddress
+from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
 from photoage.pool import PhotoPool
-from photoage.reader import ReadOptions, ReadPhoto, read_photo
 
 ALONE = ReadOptions(default_detector(), 112)
 

@@ -130,7 +130,7 @@ def test_something_else_than_a_database_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_current_database_is_fine(tmp_path: Path) -> None:
-    from photoage.db import head_revision, open_database
+    from photoage.database.connect import head_revision, open_database
 
     open_database(str(tmp_path / "good.db"), create=True).dispose()
     database, _ = check_database(str(tmp_path / "good.db"))

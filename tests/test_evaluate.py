@@ -15,10 +15,13 @@ import torch
 from click.testing import CliRunner, Result
 from labelled_faces import make_data, save
 
-from photoage.age_model import AgeModel, CheckpointInfo, Interval, Predictor, save_checkpoint
+from photoage.ages.model import AgeModel, CheckpointInfo, Interval, Predictor, save_checkpoint
 from photoage.cli import cli
-from photoage.dataset import read_utkface
-from photoage.evaluate import (
+from photoage.records import FloatArray
+from photoage.training.dataset import read_utkface
+from photoage.training.evaluate import EvaluateJob, chosen_samples, evaluate_crops
+from photoage.training.evaluate_scan import evaluate_scanned
+from photoage.training.metrics import (
     AGE_BINS,
     MIN_CALIBRATION,
     IntervalTable,
@@ -28,10 +31,7 @@ from photoage.evaluate import (
     measure,
     report,
 )
-from photoage.evaluate_run import EvaluateJob, chosen_samples, evaluate_crops
-from photoage.evaluate_scan import evaluate_scanned
-from photoage.records import FloatArray
-from photoage.splits import write_splits
+from photoage.training.splits import write_splits
 
 CROP = 64
 

@@ -13,10 +13,10 @@ from conftest import ScannedLibrary
 from PIL import Image
 from small_library import Run, runner, store_library
 
-from photoage.crop_files import crop_name
-from photoage.crops import iter_crops
-from photoage.db import open_database
-from photoage.query import FaceFilter, FaceRow
+from photoage.database.connect import open_database
+from photoage.database.query import FaceFilter, FaceRow
+from photoage.export.crop_files import crop_name
+from photoage.export.crops import iter_crops
 
 FACE = FaceRow(
     "/p/a.jpg", 0, 34.25, 20, 48.5, 0.9, 0, 0, 9, 9, 1000, 800, None, "2026-01-01", "scrfd", "first"

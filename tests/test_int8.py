@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 from labelled_faces import make_data, portraits
 
-from photoage.age_model import Predictor, load_model, normalise, save_checkpoint
-from photoage.checkpoint import int8_path, read_checkpoint_info
+from photoage.ages.checkpoint import int8_path, read_checkpoint_info
+from photoage.ages.model import Predictor, load_model, normalise, save_checkpoint
 from photoage.cli import cli
 from photoage.errors import CheckpointError, DeviceError
 from photoage.models import default_checkpoint
@@ -48,7 +48,7 @@ def test_fewer_threads_are_for_its_own_work_only(
         seen.append(torch.get_num_threads())
         return normalise(*arguments)
 
-    monkeypatch.setattr("photoage.age_model.normalise", noted)
+    monkeypatch.setattr("photoage.ages.model.normalise", noted)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

@@ -21,13 +21,13 @@ from postgres_server import Server
 from small_library import real, runner, store_library
 from sqlalchemy import make_url, select
 
-from photoage.db import Photo, database_name, database_url, open_database, reading
-from photoage.dialect import cause as cause_of
-from photoage.dialect import glob_as_regex
+from photoage.database.connect import Photo, database_name, database_url, open_database, reading
+from photoage.database.dialect import cause as cause_of
+from photoage.database.dialect import glob_as_regex
+from photoage.database.query import iter_errors
+from photoage.database.store import Store
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.query import iter_errors
 from photoage.records import PhotoFile
-from photoage.store import Store
 
 
 @pytest.fixture

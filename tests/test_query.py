@@ -17,9 +17,8 @@ import pytest
 from databases import Place, begin, opened, run_sql, save
 from sqlalchemy import Engine, event
 
-from photoage.db import open_database
-from photoage.errors import UsageError
-from photoage.query import (
+from photoage.database.connect import open_database
+from photoage.database.query import (
     FIELDS,
     SORTS,
     FaceFilter,
@@ -29,9 +28,10 @@ from photoage.query import (
     iter_faces,
     iter_paths,
 )
+from photoage.database.stats import AgeBin, FolderCount, YearCount, library_stats
+from photoage.database.store import Store
+from photoage.errors import UsageError
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
-from photoage.stats import AgeBin, FolderCount, YearCount, library_stats
-from photoage.store import Store
 
 FOLDERS = ("/p/2019/summer", "/p/2020", os.fsdecode(b"/p/caf\xe9"), "/q [1]", "/日本")
 GLOBS = ("/p/*", "/p/2019/*", "*/IMG_0*", "/*_??1?.jpg", "/no*", "/q [[]1]/*")

@@ -16,13 +16,13 @@ import pytest
 from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
+from photoage.database.store import RunCounts
 from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
 from photoage.models import default_checkpoint
-from photoage.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
-from photoage.ray_engine import RayEngine, gpu_actors
-from photoage.scan import scan
-from photoage.scan_options import ScanOptions, resolve_models
-from photoage.store import RunCounts
+from photoage.scan.options import ScanOptions, resolve_models
+from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
+from photoage.scan.ray_engine import RayEngine, gpu_actors
+from photoage.scan.scan import scan
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pa = pytest.importorskip("pyarrow")
@@ -86,7 +86,7 @@ class OnLogicalGpus(RayEngine):
 def test_actors_that_share_a_gpu_give_the_same_rows(
     cluster: Any, scanned: ScannedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("photoage.ray_engine.RayEngine", OnLogicalGpus)
+    monkeypatch.setattr("photoage.scan.ray_engine.RayEngine", OnLogicalGpus)
     node = cluster.add_node(num_cpus=0, num_gpus=1, object_store_memory=SMALL)
     try:
         options = ScanOptions(engine="ray", ray_address=cluster.address, gpus_per_actor=0.5)

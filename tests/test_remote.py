@@ -13,13 +13,13 @@ import pytest
 from conftest import SAMPLE_LIBRARY, ScannedLibrary
 from faults.scanning import assert_same_rows, photoage, query, rows
 
-from photoage import remote
+from photoage.database.store import RunCounts
 from photoage.errors import DecodeError, LibraryError
+from photoage.photos import remote
+from photoage.photos.walk import WalkOptions, check_roots, files_from, walk
 from photoage.records import PhotoFile, WalkProblem
-from photoage.scan import scan
-from photoage.scan_options import ScanOptions
-from photoage.store import RunCounts
-from photoage.walk import WalkOptions, check_roots, files_from, walk
+from photoage.scan.options import ScanOptions
+from photoage.scan.scan import scan
 
 pytest.importorskip("s3fs")
 fsspec = pytest.importorskip("fsspec")

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from photoage.db import open_database
-from photoage.query import FaceFilter, iter_faces
-from photoage.report.build import SIZE
+from photoage.database.connect import open_database
+from photoage.database.query import FaceFilter, iter_faces
+from photoage.export.report.build import SIZE
 from tests.conftest import ScannedLibrary
 from tests.report_library import Stored, make_library, make_report
 from tests.small_library import real, runner
@@ -177,7 +177,7 @@ def test_faces_without_a_usable_photo_are_counted_and_say_why(sample_library: Pa
 def test_many_faces_are_in_blocks_that_keep_their_order(
     sample_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("photoage.report.build.BLOCK", 4)
+    monkeypatch.setattr("photoage.export.report.build.BLOCK", 4)
     photos = [Stored(f"{n % 3}/{n}.jpg", (n + 1.0, n + 1.5)) for n in range(5)]
     database = make_library(sample_library / "people" / "grace_hopper.jpg", tmp_path / "library", photos)
     make_report(database, tmp_path / "report.html", FaceFilter(sort="age"))
@@ -239,7 +239,7 @@ def test_a_failed_report_leaves_the_old_one(
 
     target = tmp_path / "report.html"
     target.write_text("old")
-    monkeypatch.setattr("photoage.report.build._picture", fail)
+    monkeypatch.setattr("photoage.export.report.build._picture", fail)
     result = runner(scanned.database)("report", "-o", str(target), status=1)
     assert "No space left on device" in result.stderr
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("report.html", "old")]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from photoage.decode import decode_photo
 from photoage.errors import DecodeError
+from photoage.photos.decode import decode_photo
+from photoage.photos.walk import walk
 from photoage.records import FloatArray
-from photoage.walk import walk
 
 LIBRARY = Path(__file__).resolve().parent.parent / "sample_library"
 FILES = sorted(

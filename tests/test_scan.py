@@ -9,16 +9,16 @@ import pytest
 import torch
 from conftest import ScannedLibrary
 
-from photoage.age_model import Predictor
-from photoage.align import align_crop
-from photoage.db import open_database
-from photoage.decode import decode_photo
-from photoage.detect import Detector, default_detector
+from photoage.ages.model import Predictor
+from photoage.database.connect import open_database
+from photoage.database.query import FaceFilter, FaceRow, iter_errors, iter_faces
 from photoage.errors import DecodeError
+from photoage.faces.align import align_crop
+from photoage.faces.detector import Detector, default_detector
 from photoage.models import default_checkpoint
-from photoage.query import FaceFilter, FaceRow, iter_errors, iter_faces
-from photoage.scan import scan
-from photoage.scan_options import ScanOptions
+from photoage.photos.decode import decode_photo
+from photoage.scan.options import ScanOptions
+from photoage.scan.scan import scan
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_bad_files_are_listed_with_their_kind(scanned: ScannedLibrary) -> None:
 def test_a_database_on_a_network_file_system_is_warned_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("photoage.scan.on_network_filesystem", lambda path: "nfs4")
+    monkeypatch.setattr("photoage.scan.scan.on_network_filesystem", lambda path: "nfs4")
     (tmp_path / "library").mkdir()
     summary = scan([str(tmp_path / "library")], tmp_path / "x.db", ScanOptions())
     assert any("x.db: is on a network file system (nfs4)" in text for text in summary.warnings)

@@ -10,10 +10,10 @@ import onnx.version_converter
 import onnxruntime
 import pytest
 
-from photoage import scrfd
-from photoage.decode import decode_photo
-from photoage.detect import Detector, default_detector
-from photoage.merge_convs import merge_convs
+from photoage.faces import scrfd
+from photoage.faces.detector import Detector, default_detector
+from photoage.faces.merge_convs import merge_convs
+from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray
 
 NAMES = (

@@ -17,8 +17,8 @@ from exiftool import exiftool, read_regions, read_tags, region, region_info, wri
 from PIL import Image, ImageOps
 from small_library import Run, runner
 
-from photoage.scan import scan
-from photoage.scan_options import ScanOptions
+from photoage.scan.options import ScanOptions
+from photoage.scan.scan import scan
 
 ORIENTATIONS = range(1, 9)
 

@@ -12,12 +12,12 @@ from lxml import etree
 from PIL import Image
 from pillow_heif import from_pillow
 
-from photoage.decode import decode_photo
+from photoage.database.query import FaceRow
 from photoage.errors import DecodeError
-from photoage.query import FaceRow
-from photoage.sidecar import sidecar_path
-from photoage.sidecar_orientation import as_stored, stored_orientation
-from photoage.sidecar_xmp import AREA, MWG, OWN, RDF, SidecarError, merged
+from photoage.export.sidecars import sidecar_path
+from photoage.export.xmp import AREA, MWG, OWN, RDF, SidecarError, merged
+from photoage.photos.decode import decode_photo
+from photoage.photos.orientation import as_stored, stored_orientation
 
 FACE = FaceRow(
     "/p/a.jpg", 0, 34.25, 20.0, 48.5, 0.9, 300, 200, 500, 400, 1000, 800, None, "2026-01-01", "scrfd", "first"

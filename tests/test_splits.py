@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from labelled_faces import make_data, portraits, save, variant
 
-from photoage.dataset import FRAME_MARGIN, FRAME_SIZE, Sample, align_samples, read_utkface
-from photoage.detect import default_detector
 from photoage.errors import DataError
-from photoage.evaluate import AGE_BINS
-from photoage.splits import (
+from photoage.faces.detector import default_detector
+from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, Sample, align_samples, read_utkface
+from photoage.training.metrics import AGE_BINS
+from photoage.training.splits import (
     find_groups,
     grey_versions,
     grouped_split,

@@ -24,11 +24,11 @@ from databases import (
     stored_ages,
 )
 
+from photoage.database.known import SAME_CONTENT, SAME_SIZE, IdSet, KnownPhotos
+from photoage.database.query import FaceFilter, iter_errors, iter_faces
+from photoage.database.store import KnownPhoto, Store
 from photoage.errors import DatabaseError
-from photoage.known import SAME_CONTENT, SAME_SIZE, IdSet, KnownPhotos
-from photoage.query import FaceFilter, iter_errors, iter_faces
 from photoage.records import DetectOptions, Estimate, PhotoFile
-from photoage.store import KnownPhoto, Store
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from databases import (
     stored_ages,
 )
 
-from photoage import sqlite
+from photoage.database import sqlite
+from photoage.database.query import FaceFilter, count_faces, iter_faces, iter_runs
+from photoage.database.store import RunCounts, Store
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.query import FaceFilter, count_faces, iter_faces, iter_runs
 from photoage.records import Estimate
-from photoage.store import RunCounts, Store
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_same_model_under_another_name_is_the_same_model(path: Place) -> Non
 SCAN_ON = """
 import sys
 from photoage.records import PhotoFaces, PhotoFile
-from photoage.store import Store
+from photoage.database.store import Store
 with Store.open(sys.argv[1]) as store:
     store.begin_run(["/k"], {}, ("d", "d"), ("c", "c"))
     print("scanning", flush=True)
@@ -159,7 +159,7 @@ def test_the_lock_of_a_database_that_cannot_be_written_is_one_line(tmp_path: Pat
 
 
 def test_the_program_that_ends_without_closing_lets_the_next_scan_in(path: Place) -> None:
-    code = "import sys; from photoage.store import Store; store = Store.open(sys.argv[1])"
+    code = "import sys; from photoage.database.store import Store; store = Store.open(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     Store.open(path).close()
 
@@ -169,7 +169,7 @@ def test_the_program_that_ends_without_closing_lets_the_next_scan_in(path: Place
 WRITE_TOO = """
 import random, sys
 from databases import PHOTOS, photo
-from photoage.store import Store
+from photoage.database.store import Store
 chance = random.Random(sys.argv[3])
 with Store.join(sys.argv[1], int(sys.argv[2])) as store:
     print("joined", flush=True)

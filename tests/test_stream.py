@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from photoage.errors import DecodeError
+from photoage.faces.read import ReadPhoto
 from photoage.pool import Outcome
-from photoage.reader import ReadPhoto
 from photoage.records import PhotoFaces, PhotoFile
-from photoage.stream import MAX_PHOTOS, PhotoChunk, chunk_loader
+from photoage.scan.batches import MAX_PHOTOS, PhotoChunk, chunk_loader
 
 SIZE = 8
 

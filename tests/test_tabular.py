@@ -17,11 +17,11 @@ import pyarrow.parquet
 import pytest
 from small_library import ANNA, HEADER, LATIN, PROGRAM, Run, real, runner, store_library
 
-from photoage import tabular
-from photoage.db import decode_path
+from photoage.database.connect import decode_path
+from photoage.database.query import FaceRow
 from photoage.errors import PhotoageError
-from photoage.query import FaceRow
-from photoage.tabular import write_parquet, write_sqlite
+from photoage.export import tabular
+from photoage.export.tabular import write_parquet, write_sqlite
 
 ROW = FaceRow(
     "/photos/a.jpg", 0, 31.0, 22.123, 40.5, 0.87, 1.5, 2.0, 30.25, 40.0, 640, 480, None,

@@ -19,18 +19,18 @@ from labelled_faces import make_data, variant
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
-from photoage.age_model import AgeModel, Predictor, initial_model, load_checkpoint, save_checkpoint
-from photoage.checkpoint import CheckpointInfo, Interval
+from photoage.ages.checkpoint import CheckpointInfo, Interval
+from photoage.ages.model import AgeModel, Predictor, initial_model, load_checkpoint, save_checkpoint
 from photoage.cli import cli
-from photoage.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
-from photoage.detect import default_detector
-from photoage.distill import Teacher
 from photoage.errors import CheckpointError, DataError
-from photoage.splits import read_splits
-from photoage.train import learning_rate, log_path, state_path, train
-from photoage.train_config import TrainConfig, TrainProgress, scaled_schedule
-from photoage.train_log import read_log
-from photoage.train_run import default_teacher
+from photoage.faces.detector import default_detector
+from photoage.training.config import TrainConfig, TrainProgress, scaled_schedule
+from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
+from photoage.training.distill import Teacher
+from photoage.training.log import read_log
+from photoage.training.loop import learning_rate, log_path, state_path, train
+from photoage.training.run import default_teacher
+from photoage.training.splits import read_splits
 
 CPU = torch.device("cpu")
 FRAME = FRAME_SIZE + 2 * FRAME_MARGIN

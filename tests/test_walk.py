@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from photoage.photos.walk import WalkOptions, check_roots, files_from, walk
 from photoage.records import PhotoFile, WalkProblem
-from photoage.walk import WalkOptions, check_roots, files_from, walk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
 

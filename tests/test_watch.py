@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from small_library import PROGRAM, real
 
-from photoage import watch as watching
-from photoage.db import decode_path
+from photoage.database.connect import decode_path
+from photoage.photos import watch as watching
+from photoage.photos.walk import WalkOptions, walk, walk_changed
+from photoage.photos.watch import watch
 from photoage.records import PhotoFile
-from photoage.walk import WalkOptions, walk, walk_changed
-from photoage.watch import watch
 
 PATIENCE = 90.0  # seconds for what takes a few on an idle machine
 

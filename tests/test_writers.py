@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from photoage.query import FaceRow
-from photoage.writers import write_csv, write_json, write_jsonl
+from photoage.database.query import FaceRow
+from photoage.export.writers import write_csv, write_json, write_jsonl
 
 HEADER = (
     "path,face_index,age,age_low,age_high,det_score,x1,y1,x2,y2,photo_width,photo_height,"

@@ -15,8 +15,8 @@ import numpy as np
 import simplejpeg
 from onnxruntime import InferenceSession, SessionOptions
 
-from photoage.checkpoint import int8_path, read_checkpoint_info
-from photoage.detect import default_detector
+from photoage.ages.checkpoint import int8_path, read_checkpoint_info
+from photoage.faces.detector import default_detector
 from photoage.models import default_checkpoint
 
 BATCH = 32

@@ -55,7 +55,7 @@ class Context:
     @contextmanager
     def reading(self, *, any_schema: bool = False) -> Iterator[Engine]:
         """The database, opened for reading. Raises `DatabaseError`, also when there is none yet."""
-        from photoage.db import database_name, open_database
+        from photoage.database.connect import database_name, open_database
 
         engine = open_database(self.database, read_only=True, any_schema=any_schema)
         self.detail(f"database: {database_name(engine.url)}")

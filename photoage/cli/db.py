@@ -30,7 +30,7 @@ def upgrade(context: Context) -> None:
     Example:
       photoage db upgrade
     """
-    from photoage.db import current_revision, head_revision, open_database
+    from photoage.database.connect import current_revision, head_revision, open_database
 
     with context.reading(any_schema=True) as engine:
         before = current_revision(engine)
@@ -50,7 +50,7 @@ def check(context: Context) -> None:
     Example:
       photoage db check
     """
-    from photoage.db import check_integrity
+    from photoage.database.connect import check_integrity
 
     with context.reading(any_schema=True) as engine:
         problems = check_integrity(engine)
@@ -72,7 +72,7 @@ def info(context: Context, as_json: bool) -> None:
     Example:
       photoage db info --json
     """
-    from photoage.db import (
+    from photoage.database.connect import (
         current_revision,
         database_file,
         database_name,
@@ -119,7 +119,7 @@ def backup(context: Context, file: Path) -> None:
     Example:
       photoage db backup ~/photoage-backup.db
     """
-    from photoage.db import backup as write_backup
+    from photoage.database.connect import backup as write_backup
 
     with context.reading(any_schema=True) as engine:
         write_backup(engine, file)

@@ -93,9 +93,9 @@ def evaluate(
     """
     if split is not None and choices["splits"] is None:
         raise click.UsageError("--split needs --splits")
-    from photoage.evaluate_run import EvaluateJob, evaluate_crops
     from photoage.models import default_checkpoint
-    from photoage.plots import INSTALL, can_plot, plot_evaluation
+    from photoage.training.evaluate import EvaluateJob, evaluate_crops
+    from photoage.training.plots import INSTALL, can_plot, plot_evaluation
 
     if plot is not None and not can_plot():
         raise PhotoageError(f"--plot: {INSTALL}")
@@ -106,7 +106,7 @@ def evaluate(
     )
     with _progress(context) as progress:
         if end_to_end:
-            from photoage.evaluate_scan import evaluate_scanned
+            from photoage.training.evaluate_scan import evaluate_scanned
 
             measured = evaluate_scanned(job, progress=progress)
         else:

@@ -19,7 +19,7 @@ from photoage.cli.output import face_writer, stdout_text
 from photoage.errors import UsageError
 
 if TYPE_CHECKING:
-    from photoage.query import FaceFilter, FaceRow
+    from photoage.database.query import FaceFilter, FaceRow
 
 SUFFIXES = {
     "csv": "csv",
@@ -88,7 +88,7 @@ def export(
         raise UsageError("an SQLite file cannot be written to stdout; name one with -o")
     if output != "-":
         _refuse_database(output)
-    from photoage.query import iter_faces
+    from photoage.database.query import iter_faces
 
     with context.reading() as engine:
         _write(iter_faces(engine, faces), output, chosen)
@@ -124,7 +124,7 @@ def _refuse_database(output: str) -> None:
 
 
 def _write(faces: Iterable[FaceRow], output: str, chosen: str) -> None:
-    from photoage.tabular import write_parquet, write_sqlite
+    from photoage.export.tabular import write_parquet, write_sqlite
 
     if chosen == "sqlite":
         with replacing_path(Path(output)) as path:

@@ -15,7 +15,7 @@ from photoage.cli.output import print_line
 from photoage.errors import PhotoageError, UsageError
 
 if TYPE_CHECKING:
-    from photoage.query import FaceFilter
+    from photoage.database.query import FaceFilter
 
 ANY_LEFT = 1  # the exit code when a photo had to be left out, as exiftool and rclone have it
 CROP_SIZE = 224  # pixels
@@ -96,7 +96,7 @@ def photo_destinations(function: Callable[..., Any]) -> Callable[..., Any]:
 def export_sidecars(context: Context, faces: FaceFilter, folder: str | None, dry_run: bool) -> None:
     """Write the sidecars, or list what would be done to which; exit with 1 if one was left out."""
     try:
-        from photoage.sidecar import write_sidecars
+        from photoage.export.sidecars import write_sidecars
     except ModuleNotFoundError as error:
         if error.name != "lxml":
             raise
@@ -122,7 +122,7 @@ def export_sidecars(context: Context, faces: FaceFilter, folder: str | None, dry
 
 def export_crops(context: Context, faces: FaceFilter, folder: str, size: int, dry_run: bool) -> None:
     """Write the crops, or list their files; exit with 1 if one was left out."""
-    from photoage.crop_files import write_crops
+    from photoage.export.crop_files import write_crops
 
     written = left = 0
     told: str | None = None

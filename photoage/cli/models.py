@@ -84,7 +84,7 @@ def path(context: Context, kind: str) -> None:
     Example:
       photoage models path detector
     """
-    from photoage.detect import default_detector
+    from photoage.faces.detector import default_detector
     from photoage.models import default_checkpoint
 
     found = default_detector().path if kind == "detector" else default_checkpoint()
@@ -160,8 +160,8 @@ def quantise(context: Context, checkpoint: Path, data: Path, splits: Path | None
     Example:
       photoage models quantise my.safetensors --data UTKFace.tar.gz --splits splits.csv
     """
-    from photoage.quantise import QuantiseJob
-    from photoage.quantise import quantise as make
+    from photoage.training.quantise import QuantiseJob
+    from photoage.training.quantise import quantise as make
 
     context.say("calibrating; this takes a minute or two")
     print_paths([str(make(QuantiseJob(checkpoint, data, cache_folder(cache), splits)))], nul=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from photoage.cli.text import visible
 
 if TYPE_CHECKING:
-    from photoage.query import FaceRow
+    from photoage.database.query import FaceRow
 
 # How bytes of a path that are not UTF-8 leave: as themselves, or as the escape that JSON has for them.
 RAW_BYTES = "surrogateescape"
@@ -33,7 +33,7 @@ class _TerminalText(io.TextIOWrapper):
 
 def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], int], str]:
     """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
-    from photoage.writers import write_csv, write_json, write_jsonl
+    from photoage.export.writers import write_csv, write_json, write_jsonl
 
     write = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}[form]
     return write, RAW_BYTES if form == "csv" else JSON_ESCAPES

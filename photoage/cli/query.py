@@ -20,7 +20,7 @@ from photoage.cli.output import (
 from photoage.errors import UsageError
 
 if TYPE_CHECKING:
-    from photoage.query import FaceFilter, FaceRow
+    from photoage.database.query import FaceFilter, FaceRow
 
 COLUMNS = (
     Column("Age", 5, right=True),
@@ -64,8 +64,8 @@ def query(context: Context, faces: FaceFilter, template: str | None, form: str |
     """
     if template is not None and form is not None:
         raise UsageError("--print cannot be combined with another form of output")
-    from photoage.query import count_faces, iter_faces, iter_paths
-    from photoage.writers import write_template
+    from photoage.database.query import count_faces, iter_faces, iter_paths
+    from photoage.export.writers import write_template
 
     written = None
     if template is not None:

@@ -17,8 +17,8 @@ from photoage.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from photoage.query import FaceFilter
-    from photoage.report import ReportSummary
+    from photoage.database.query import FaceFilter
+    from photoage.export.report.build import ReportSummary
 
 
 @click.command()
@@ -74,7 +74,7 @@ def _write(
     context: Context, engine: Engine, faces: FaceFilter, output: str, workers: int | None
 ) -> ReportSummary:
     from photoage.cli.files import replacing_binary
-    from photoage.report import write_report
+    from photoage.export.report.build import write_report
 
     with _progress(context, engine, faces) as progress:
         if output == "-":
@@ -94,7 +94,7 @@ def _progress(context: Context, engine: Engine, faces: FaceFilter) -> Iterator[C
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from photoage.query import count_faces
+    from photoage.database.query import count_faces
 
     columns = (
         TextColumn("Cutting"),

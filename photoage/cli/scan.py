@@ -11,7 +11,7 @@ from photoage.cli.context import Context, global_options
 from photoage.cli.scan_options import prepare, report, scan_options, scan_progress, stop_on_signal
 
 if TYPE_CHECKING:
-    from photoage.scan_options import ScanOptions
+    from photoage.scan.options import ScanOptions
 
 
 @click.command()
@@ -70,7 +70,7 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--ray-address is for --engine ray")
     if options["gpus_per_actor"] > 1 and not options["gpus_per_actor"].is_integer():
         raise click.UsageError("--gpus-per-actor above 1 must be a whole number")
-    from photoage.walk import files_from as read_list
+    from photoage.photos.walk import files_from as read_list
 
     roots, choices = prepare(paths, options)
     files = None
@@ -80,7 +80,7 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     if dry_run:
         _show_plan(context, roots, choices, files)
         return
-    from photoage.scan import scan as run_scan
+    from photoage.scan.scan import scan as run_scan
 
     with stop_on_signal() as stopping, scan_progress(context, roots, choices, files) as progress:
         summary = run_scan(
@@ -101,8 +101,8 @@ def _show_plan(context: Context, roots: list[str], options: ScanOptions, files: 
     from itertools import islice
 
     from photoage.cli.text import visible
-    from photoage.plan import Action
-    from photoage.scan import plan_scan
+    from photoage.scan.plan import Action
+    from photoage.scan.scan import plan_scan
 
     planned = plan_scan(roots, context.database, options, files=files)
     opened = 0

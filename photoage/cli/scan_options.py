@@ -14,8 +14,8 @@ import click
 from photoage.cli.context import Context
 
 if TYPE_CHECKING:
-    from photoage.scan_options import ScanOptions, ScanSummary
-    from photoage.store import RunCounts
+    from photoage.database.store import RunCounts
+    from photoage.scan.options import ScanOptions, ScanSummary
 
 Function = Callable[..., Any]
 
@@ -98,12 +98,12 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
     """Absolute roots that exist, and the options in the core's terms."""
     import os
 
-    from photoage import remote
-    from photoage.decode import DecodeOptions
     from photoage.errors import LibraryError
+    from photoage.photos import remote
+    from photoage.photos.decode import DecodeOptions
+    from photoage.photos.walk import WalkOptions, absolute
     from photoage.records import DetectOptions
-    from photoage.scan_options import ScanOptions
-    from photoage.walk import WalkOptions, absolute
+    from photoage.scan.options import ScanOptions
 
     roots = [absolute(path) for path in paths]
     for root in roots:
@@ -145,7 +145,7 @@ def scan_progress(
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from photoage.walk import walk
+    from photoage.photos.walk import walk
 
     bar = Progress(
         TextColumn("Scanning"),

@@ -42,7 +42,7 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
     """
     if output is not None:
         _check_output(photo, output, launch)
-    from photoage.show import find_photo, picture
+    from photoage.export.picture import find_photo, picture
 
     with context.reading() as engine:
         found = find_photo(engine, photo)

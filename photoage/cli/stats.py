@@ -10,7 +10,7 @@ from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from photoage.stats import LibraryStats
+    from photoage.database.stats import LibraryStats
 
 BAR = 40  # characters of the longest bar
 
@@ -33,7 +33,7 @@ def stats(context: Context, as_json: bool, folders: int) -> None:
       photoage stats
       photoage stats --json
     """
-    from photoage.stats import library_stats
+    from photoage.database.stats import library_stats
 
     with context.reading() as engine:
         counted = library_stats(engine)

@@ -13,10 +13,10 @@ import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_line
-from photoage.train_config import Schedule, TrainConfig, TrainProgress, scaled_schedule
+from photoage.training.config import Schedule, TrainConfig, TrainProgress, scaled_schedule
 
 if TYPE_CHECKING:
-    from photoage.train_run import AlignProgress
+    from photoage.training.run import AlignProgress
 
 DEFAULTS = TrainConfig()
 SIZES = range(32, 513)
@@ -158,8 +158,8 @@ def train(
     """
     if schedule is not None and epochs is not None:
         raise click.UsageError("give --schedule or --epochs, not both")
-    from photoage.age_model import choose_device
-    from photoage.train_run import TrainJob, default_teacher, run_training
+    from photoage.ages.model import choose_device
+    from photoage.training.run import TrainJob, default_teacher, run_training
 
     if teacher == "default":
         teacher = str(default_teacher())

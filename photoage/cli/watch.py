@@ -15,7 +15,7 @@ from photoage.errors import DatabaseLockedError, LibraryError
 
 if TYPE_CHECKING:
     from photoage.records import PhotoFile
-    from photoage.scan_options import ScanOptions, ScanSummary
+    from photoage.scan.options import ScanOptions, ScanSummary
 
 RETRY = 2.0  # seconds before a database that another scan holds is tried again
 
@@ -46,7 +46,7 @@ def watch(context: Context, paths: tuple[str, ...], poll: float | None, **option
     for root in roots:
         if not os.path.isdir(root):
             raise LibraryError(f"{root}: is not a folder; only folders can be watched")
-    from photoage.watch import watch as changes
+    from photoage.photos.watch import watch as changes
 
     first = True
     with stop_on_signal() as stopping:
@@ -65,8 +65,8 @@ def watch(context: Context, paths: tuple[str, ...], poll: float | None, **option
 
 def _has_work(context: Context, roots: list[str], options: ScanOptions) -> bool:
     """Whether a look at the roots finds anything to read, so that a scan run is worth recording."""
-    from photoage.plan import Action
-    from photoage.scan import plan_scan
+    from photoage.scan.plan import Action
+    from photoage.scan.scan import plan_scan
 
     planned = plan_scan(roots, context.database, options)
     return any(item.action is not Action.UNCHANGED for item in planned)
@@ -76,7 +76,7 @@ def _scan(
     context: Context, roots: list[str], options: ScanOptions, files: list[PhotoFile] | None, stopping: Event
 ) -> ScanSummary | None:
     """One scan run, of the files or of everything; None if it was never another scan's turn to end."""
-    from photoage.scan import scan
+    from photoage.scan.scan import scan
 
     waiting = False
     while True:

@@ -18,10 +18,10 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image, ImageEnhance
 
-from photoage.db import check_integrity, open_database
-from photoage.scan import scan as run_scan
-from photoage.scan_options import ScanOptions, ScanSummary
-from photoage.store import RunCounts
+from photoage.database.connect import check_integrity, open_database
+from photoage.database.store import RunCounts
+from photoage.scan.options import ScanOptions, ScanSummary
+from photoage.scan.scan import scan as run_scan
 
 PHOTOAGE = Path(sys.executable).with_name("photoage")
 LIBRARY = Path(__file__).parents[2] / "sample_library"

@@ -20,8 +20,8 @@ from faults.scanning import (
     scan,
     without_privileges,
 )
+from photoage.database.store import Store
 from photoage.errors import DatabaseError
-from photoage.store import Store
 
 
 def mount(*arguments: str) -> None:

@@ -23,10 +23,10 @@ from faults.scanning import (
     statuses,
     without_privileges,
 )
-from photoage.db import decode_path
+from photoage.database.connect import decode_path
 from photoage.errors import DecodeError
-from photoage.reader import read_file
-from photoage.walk import WalkOptions
+from photoage.faces.read import read_file
+from photoage.photos.walk import WalkOptions
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
 TEXT = b"no photo at all, but quickly scanned"

@@ -305,8 +305,8 @@ def test_photos_that_prove_to_be_known_cost_no_torch(scanned: Scanned) -> None:
         os.utime(scanned.folder / name, (1, 1))
     program = (
         "import sys\n"
-        "from photoage.scan import scan\n"
-        "from photoage.scan_options import ScanOptions\n"
+        "from photoage.scan.scan import scan\n"
+        "from photoage.scan.options import ScanOptions\n"
         "if __name__ == '__main__':\n"
         "    counts = scan([sys.argv[1]], sys.argv[2], ScanOptions(workers=1)).counts\n"
         "    print(counts.unchanged, 'torch' in sys.modules)\n"
@@ -317,7 +317,7 @@ def test_photos_that_prove_to_be_known_cost_no_torch(scanned: Scanned) -> None:
 
 
 def test_known_photos_are_stored_a_few_at_a_time(scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("photoage.engine.FEW", 2)
+    monkeypatch.setattr("photoage.scan.engine.FEW", 2)
     for name in ("1.jpg", "6.jpg", "flower.jpg"):
         os.utime(scanned.folder / name, (1, 1))
     assert scan(scanned.folder, database=scanned.database).counts.unchanged == 4

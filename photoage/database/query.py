@@ -1,0 +1,387 @@
+"""Questions to the database: faces that match a filter, unreadable photos, scan runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from datetime import date, datetime, time
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Text,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
+
+from photoage.database.connect import (
+    RUN_COUNTS,
+    CheckpointRow,
+    DetectorRow,
+    EstimateRow,
+    Face,
+    Photo,
+    ScanRun,
+    database_errors,
+    database_name,
+    decode_path,
+    reading,
+)
+from photoage.database.dialect import backend, unindexed
+from photoage.database.globs import folder_of, path_tests
+from photoage.errors import UsageError
+
+Sort = Literal["path", "age", "date", "score", "interval", "faces"]
+SORTS: tuple[str, ...] = get_args(Sort)
+
+# An index gives matches in its own order, and reading their rows in that order costs some ten times
+# as much per row as reading the whole table does: it pays for less than this share of the faces.
+NARROW = 1 / 20
+FEW = 1000  # rows that are always worth it
+ROUNDING = 0.0005  # stored ages have three decimals; their difference in binary may miss by less
+
+# --- the filter ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFilter:
+    """Which faces, in what order. Bounds are inclusive; None does not restrict.
+
+    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo; dates
+    are the camera's, so photos without one never match them. `path_glob` is described in
+    docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
+    a date come last either way. Raises `UsageError` when the filter makes no sense.
+    """
+
+    min_age: float | None = None
+    max_age: float | None = None
+    from_date: date | None = None
+    to_date: date | None = None
+    path_glob: str | None = None
+    min_faces: int | None = None
+    max_faces: int | None = None
+    min_score: float | None = None
+    max_interval: float | None = None
+    sort: Sort = "path"
+    descending: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for low, high in (("min_age", "max_age"), ("from_date", "to_date"), ("min_faces", "max_faces")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise UsageError(f"{_option(low)} {least} is above {_option(high)} {most}: nothing can match")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
+                raise UsageError(f"{_option(field.name)} {value} makes no sense")
+        if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
+            raise UsageError("--path is empty or holds a NUL character: nothing can match")
+        if self.sort not in SORTS:
+            raise UsageError(f"--sort {self.sort}: choose one of {', '.join(SORTS)}")
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+# --- faces --------------------------------------------------------------------------------------
+
+
+class FaceRow(NamedTuple):
+    """One face with its current estimate. Dates are ISO 8601 text, as stored.
+
+    x1, y1, x2, y2 in pixels of the upright photo.
+    """
+
+    path: str
+    face_index: int
+    age: float
+    age_low: float
+    age_high: float
+    det_score: float
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    photo_width: int
+    photo_height: int
+    taken_at: str | None
+    scanned_at: str
+    detector: str
+    checkpoint: str
+
+
+FIELDS = FaceRow._fields
+
+_COLUMNS: tuple[Any, ...] = (
+    Photo.path,
+    Face.face_index,
+    EstimateRow.age,
+    EstimateRow.age_low,
+    EstimateRow.age_high,
+    Face.det_score,
+    Face.x1,
+    Face.y1,
+    Face.x2,
+    Face.y2,
+    Photo.width,
+    Photo.height,
+    type_coerce(Photo.taken_at, Text),
+    type_coerce(Photo.scanned_at, Text),
+    Photo.detector_id,  # these two are replaced by names
+    EstimateRow.checkpoint_id,
+)
+_DETECTOR = FIELDS.index("detector")
+NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
+
+
+def count_faces(engine: Engine, wanted: FaceFilter) -> int:
+    """How many faces `iter_faces` gives."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        found = select(func.count()).select_from(EstimateRow)
+        if _only_estimates(wanted):
+            # Ages alone are counted in their index. Intervals are not in it: reading all is faster.
+            column: Callable[[Any], Any] = _indexed if wanted.max_interval is None else unindexed
+            found = found.where(column(EstimateRow.current), *_tests(wanted, _ranges(wanted), column))
+        else:
+            found = _matching(connection, found, wanted)
+        number = connection.scalar(found) or 0
+    return number if wanted.limit is None else min(number, wanted.limit)
+
+
+def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
+    """The faces that match. Read as they are asked for, however many there are."""
+    return (row for row, _ in iter_with(engine, wanted))
+
+
+def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
+    """The same, each with these further columns of the tables Photo, Face and EstimateRow."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
+        order = _order(_sort_key(wanted), wanted)
+        faces = faces.order_by(order, Photo.path, Face.face_index).limit(wanted.limit)
+        detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
+        with reading(connection).execute(faces) as found:
+            for row in found:
+                own = row[:_DETECTOR]
+                try:
+                    sum(own[NUMBERS])
+                except TypeError as error:
+                    raise ValueError("a face with a value that is not a number") from error
+                names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
+                yield FaceRow._make(own + names), row[len(FIELDS) :]
+
+
+def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:
+    return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
+
+
+def iter_paths(engine: Engine, wanted: FaceFilter) -> Iterator[str]:
+    """The photos of the faces that match, each once, in the order of its first face; `limit` photos."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        photos = _matching(connection, select(Photo.path), wanted)
+        key = _sort_key(wanted)
+        if wanted.sort in ("age", "score", "interval"):  # these differ between the faces of a photo
+            key = func.max(key) if wanted.descending else func.min(key)
+        # Grouped by index, the faces would be read in the order of photos, which is slower for many.
+        # PostgreSQL does so only where it pays: for the first few paths.
+        by_path = wanted.sort == "path" and backend(engine.url).TRUST_PLANNER
+        photos = photos.group_by(Photo.path if by_path else unindexed(Photo.id))
+        photos = photos.order_by(_order(key, wanted), Photo.path).limit(wanted.limit)
+        with reading(connection).scalars(photos) as paths:
+            yield from paths
+
+
+def _sort_key(wanted: FaceFilter) -> ColumnElement[Any]:
+    faces_of_photo = select(func.count()).where(Face.photo_id == Photo.id).correlate(Photo)
+    keys: dict[Sort, Any] = {
+        "path": Photo.path,
+        "age": EstimateRow.age,
+        "date": Photo.taken_at,
+        "score": Face.det_score,
+        "interval": EstimateRow.age_high - EstimateRow.age_low,
+        "faces": faces_of_photo.scalar_subquery(),
+    }
+    key: ColumnElement[Any] = keys[wanted.sort]
+    return key
+
+
+def _order(key: ColumnElement[Any], wanted: FaceFilter) -> ColumnElement[Any]:
+    directed = key.desc() if wanted.descending else key.asc()
+    return directed.nulls_last() if wanted.sort == "date" else directed
+
+
+# --- how to find them ---------------------------------------------------------------------------
+
+
+class _Range(NamedTuple):
+    """A range of an indexed column, bounds inclusive."""
+
+    id: Any  # of the column's table
+    column: Any
+    low: Any
+    high: Any
+    indexed: Any = None  # the condition of a partial index
+
+    def test(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        low = [] if self.low is None else [column >= self.low]
+        return low if self.high is None else [*low, column <= self.high]
+
+    def ids(self) -> Select[int]:
+        condition = [] if self.indexed is None else [self.indexed]
+        return select(self.id).where(*condition, *self.test(self.column)).correlate(None)
+
+
+def _ranges(wanted: FaceFilter) -> list[_Range]:
+    found = []
+    if wanted.min_age is not None or wanted.max_age is not None:
+        found.append(
+            _Range(EstimateRow.id, EstimateRow.age, wanted.min_age, wanted.max_age, EstimateRow.current)
+        )
+    if wanted.from_date or wanted.to_date:
+        first = wanted.from_date and datetime.combine(wanted.from_date, time.min)
+        last = wanted.to_date and datetime.combine(wanted.to_date, time.max)
+        found.append(_Range(Photo.id, Photo.taken_at, first, last))
+    if wanted.path_glob and (folder := folder_of(wanted.path_glob)):
+        found.append(_Range(Photo.id, Photo.path, folder, folder[:-1] + chr(ord(os.sep) + 1)))
+    return found
+
+
+def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) -> Select[Any]:
+    """`query`, which has estimates, faces and photos among its tables, joined and restricted as wanted.
+
+    Of the ranges, the narrowest finds the rows if it is narrow enough; else the whole table of
+    estimates is read. SQLite's planner is left nothing, for it cannot know how many rows a range has:
+    tables are joined outward from where the rows are found, and other conditions use no index.
+    PostgreSQL's knows, and gets all conditions as they are.
+    """
+    ranges = _ranges(wanted)
+    best = None
+    if ranges and not backend(connection.engine.url).TRUST_PLANNER:
+        newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
+        best = _narrowest(connection, ranges, max(FEW, int(newest * NARROW)))
+    if best is not None:
+        ranges.remove(best)
+        # Collected first, rows are then read in the order of the table, not of the index.
+        query = query.where(best.id.in_(best.ids()))
+    if best is not None and best.id is Photo.id:
+        query = query.where(Face.photo_id == unindexed(Photo.id), EstimateRow.face_id == unindexed(Face.id))
+    else:
+        query = query.where(Photo.id == unindexed(Face.photo_id), Face.id == unindexed(EstimateRow.face_id))
+    return query.where(unindexed(EstimateRow.current), *_tests(wanted, ranges, unindexed))
+
+
+def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Range | None:
+    """The range with the fewest rows, or None if even that has `fewest` or more."""
+    best = None
+    for candidate in ranges:
+        some = candidate.ids().limit(fewest).subquery()
+        if (rows := connection.scalar(select(func.count()).select_from(some)) or 0) < fewest:
+            fewest, best = rows, candidate
+    return best
+
+
+def _tests(
+    wanted: FaceFilter, ranges: list[_Range], column: Callable[[Any], Any]
+) -> Iterator[ColumnElement[bool]]:
+    """The conditions of the ranges and of what no index serves; `column` is applied to indexed columns."""
+    for item in ranges:
+        yield from item.test(column(item.column))
+    if wanted.path_glob is not None:
+        yield from path_tests(column(Photo.path), wanted.path_glob)
+    if wanted.min_score is not None:
+        yield Face.det_score >= wanted.min_score
+    if wanted.max_interval is not None:
+        yield EstimateRow.age_high - EstimateRow.age_low <= wanted.max_interval + ROUNDING
+    if wanted.min_faces is not None or wanted.max_faces is not None:
+        photos = select(Face.photo_id).group_by(Face.photo_id).correlate(None)
+        number = func.count(type_=BigInteger)
+        if wanted.min_faces is not None:
+            photos = photos.having(number >= wanted.min_faces)
+        if wanted.max_faces is not None:
+            photos = photos.having(number <= wanted.max_faces)
+        yield column(Face.photo_id).in_(photos)
+
+
+def _indexed(column: Any) -> Any:
+    """The opposite of `unindexed`."""
+    return column
+
+
+def _only_estimates(wanted: FaceFilter) -> bool:
+    """Whether the filter asks about nothing but ages and intervals."""
+    elsewhere = (
+        wanted.from_date, wanted.to_date, wanted.path_glob, wanted.min_faces, wanted.max_faces,
+        wanted.min_score,
+    )  # fmt: skip
+    return all(value is None for value in elsewhere)
+
+
+# --- unreadable photos and scan runs ------------------------------------------------------------
+
+
+class UnreadableRow(NamedTuple):
+    path: str
+    kind: str
+    message: str
+
+
+class RunRow(NamedTuple):
+    """One scan run. `counts` by the names of RunCounts' fields, except photos_seen."""
+
+    id: int
+    started_at: datetime
+    finished_at: datetime | None
+    status: str
+    roots: list[str]
+    options: dict[str, Any]
+    detector: str
+    checkpoint: str
+    version: str
+    counts: dict[str, int]
+
+
+def iter_errors(engine: Engine) -> Iterator[UnreadableRow]:
+    """Photos whose status is `unreadable`, by path."""
+    unreadable = Photo.status == literal("unreadable", literal_execute=True)  # as the index has it
+    photos = select(Photo.path, Photo.error_kind, Photo.error_message).where(unreadable).order_by(Photo.path)
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection, reading(connection).execute(photos) as found:
+        for path, kind, message in found:
+            yield UnreadableRow(path, kind or "", message or "")
+
+
+def iter_runs(engine: Engine) -> Iterator[RunRow]:
+    """Scan runs, oldest first."""
+    counts = [column for column in ScanRun.__table__.columns if column.key in RUN_COUNTS]
+    runs = (
+        select(
+            ScanRun.id,
+            ScanRun.started_at,
+            ScanRun.finished_at,
+            ScanRun.status,
+            ScanRun.roots,
+            ScanRun.options,
+            DetectorRow.name,
+            CheckpointRow.name,
+            ScanRun.version,
+            *counts,
+        )
+        .join(DetectorRow, DetectorRow.id == ScanRun.detector_id)
+        .join(CheckpointRow, CheckpointRow.id == ScanRun.checkpoint_id)
+        .order_by(ScanRun.id)
+    )
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection, reading(connection).execute(runs) as found:
+        for row in found:
+            numbers = dict(zip(RUN_COUNTS, row[-len(RUN_COUNTS) :], strict=True))
+            run = RunRow._make((*row[: -len(RUN_COUNTS)], numbers))
+            yield run._replace(roots=[decode_path(root) for root in run.roots])

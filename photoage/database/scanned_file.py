@@ -1,0 +1,39 @@
+"""Whether a photo's file is still the one that was scanned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Engine, select
+
+from photoage.database.connect import Photo, database_errors, database_name
+
+
+class ScannedFile(NamedTuple):
+    """A photo's file as its scan found it. `status`: `done`, `unreadable` or `missing`."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    status: str
+
+    def difference(self) -> str | None:
+        """Why the stored faces may not be those of the file any more, in words; None if they are."""
+        try:
+            found = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return "the file is gone"
+        except OSError as error:
+            return error.strerror or str(error)
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            return "changed since it was scanned; scan it again"
+        return None
+
+
+def scanned_files(engine: Engine, paths: Iterable[str]) -> dict[str, ScannedFile]:
+    """Those of some hundred photos that the database has, by path."""
+    photos = select(Photo.path, Photo.size, Photo.mtime_ns, Photo.status).where(Photo.path.in_(paths))
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        return {row.path: ScannedFile(*row) for row in connection.execute(photos)}

@@ -1,0 +1,393 @@
+"""All writes to the database, through one connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Engine, and_, case, delete, insert, literal, select, update
+from sqlalchemy.orm import aliased
+
+from photoage import __version__
+from photoage.database.connect import (
+    Base,
+    CheckpointRow,
+    DetectorRow,
+    EstimateRow,
+    Face,
+    Photo,
+    ScanRun,
+    check_schema,
+    database_errors,
+    database_name,
+    encode_path,
+    make_engine,
+    open_database,
+    update_statistics,
+)
+from photoage.database.dialect import backend, upsert
+from photoage.database.known import KnownPhoto, KnownPhotos, all_or_nothing, chunks
+from photoage.errors import DatabaseError
+from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile
+
+__all__ = ["KnownPhoto", "RunCounts", "Store"]
+
+MAX_MESSAGE = 1000  # characters
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """What a scan run did, in photos (and `faces` found in the photos it read)."""
+
+    seen: int = 0
+    unchanged: int = 0
+    done: int = 0
+    unreadable: int = 0
+    missing: int = 0
+    relinked: int = 0
+    duplicates: int = 0
+    re_estimated: int = 0
+    faces: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Photos that this run needs to do nothing more with."""
+        return (
+            self.unchanged + self.done + self.unreadable + self.relinked + self.duplicates + self.re_estimated
+        )
+
+
+class Store(KnownPhotos):
+    """A writing connection. Use it as a context manager.
+
+    `Store.open` gives the one of a scan; with `Store.join` others write for the same scan run. Several
+    may store the same photo at the same time: the last one's faces stay, and nothing is doubled.
+
+    Changes are kept by `commit`; leaving the context without it drops them. Every method raises
+    `DatabaseError` (`DatabaseLockedError`) when the database cannot be read or written, after
+    rolling back to the last commit.
+    """
+
+    run_id: int
+
+    def __init__(self, engine: Engine, release: Callable[[], None] | None = None) -> None:
+        super().__init__(engine)
+        self._release = release
+
+    @classmethod
+    def open(cls, spec: str | os.PathLike[str] | None) -> Store:
+        """Take the scan lock and open the database, made and upgraded as needed.
+
+        Raises `DatabaseLockedError` at once when another scan holds the lock.
+        """
+        engine = make_engine(spec, create=True)
+        release = None
+        try:
+            with database_errors(database_name(engine.url)):
+                release = backend(engine.url).take_scan_lock(engine)
+            check_schema(engine, upgradable=True)
+            return cls(engine, release)
+        except BaseException:
+            engine.dispose()
+            if release is not None:
+                release()
+            raise
+
+    @classmethod
+    def join(cls, spec: str | os.PathLike[str] | None, run_id: int) -> Store:
+        """One more writer for a scan run that another process has begun and will finish."""
+        store = cls(open_database(spec))
+        try:
+            store._continue(run_id)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @all_or_nothing
+    def _continue(self, run_id: int) -> None:
+        columns = _columns(ScanRun, "detector_id", "checkpoint_id", "options")
+        run = self._connection.execute(select(*columns).where(ScanRun.id == run_id)).one_or_none()
+        if run is None:
+            raise DatabaseError(f"{self.name}: has no scan run {run_id}")
+        self.run_id, (self.detector_id, self.checkpoint_id, options) = run_id, run
+        self._detect_key = _detect_key(options)
+        self._connection.commit()
+
+    def close(self) -> None:
+        """Drop what is not committed and let the next scan in."""
+        try:
+            super().close()
+        finally:
+            if self._release is not None:
+                self._release()
+
+    @all_or_nothing
+    def commit(self) -> None:
+        self._connection.commit()
+
+    # --- scan runs ----------------------------------------------------------------------------
+
+    @all_or_nothing
+    def begin_run(
+        self,
+        roots: Sequence[str],
+        options: dict[str, Any],
+        detector: tuple[str, str],
+        checkpoint: tuple[str, str],
+    ) -> int:
+        """Record that a scan has begun; detector and checkpoint are (name, sha256). Commits.
+
+        `options` are JSON-ready; their entry `detect` holds the fields of a `DetectOptions`.
+
+        Nobody else holds the scan lock, so a run that is still `running` was killed.
+        """
+        execute = self._connection.execute
+        execute(update(ScanRun).where(ScanRun.status == "running").values(status="interrupted"))
+        self.find_models(detector[1], checkpoint[1])
+        self.detector_id = self.detector_id or self._insert_model(DetectorRow, *detector)
+        self.checkpoint_id = self.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
+        run = (
+            insert(ScanRun)
+            .returning(ScanRun.id)
+            .values(
+                started_at=datetime.now(UTC),
+                status="running",
+                roots=[encode_path(root) for root in roots],
+                options=options,
+                detector_id=self.detector_id,
+                checkpoint_id=self.checkpoint_id,
+                version=__version__,
+            )
+        )
+        self.run_id = execute(run).scalar_one()
+        self._detect_key = _detect_key(options)
+        self._connection.commit()
+        return self.run_id
+
+    @all_or_nothing
+    def finish_run(self, status: Literal["finished", "interrupted", "failed"], counts: RunCounts) -> None:
+        """Record how the scan ended. Commits."""
+        numbers = asdict(counts)
+        numbers["photos_seen"] = numbers.pop("seen")
+        run = update(ScanRun).where(ScanRun.id == self.run_id)
+        self._connection.execute(run.values(finished_at=datetime.now(UTC), status=status, **numbers))
+        self._connection.commit()
+        update_statistics(self._connection)
+
+    # --- photos and faces ---------------------------------------------------------------------
+
+    @all_or_nothing
+    def save_faces(self, file: PhotoFile, faces: PhotoFaces, estimates: Sequence[Estimate]) -> int:
+        """Store a photo that was read, in place of what was stored under its path; its id.
+
+        `estimates` are by the run's checkpoint, one per detection, in their order.
+        """
+        (photo_id,) = self.save_many([(file, faces, estimates)])
+        return photo_id
+
+    @all_or_nothing
+    def save_many(self, photos: Iterable[tuple[PhotoFile, PhotoFaces, Sequence[Estimate]]]) -> list[int]:
+        """`save_faces` of many photos, with few statements; their ids, in the order of their paths."""
+        # All writers in the same order: one may have to wait for another, but no two for each other.
+        photos = sorted({photo[0].path: photo for photo in photos}.values(), key=lambda photo: photo[0].path)
+        ids = self._put([self._photo_row(file, **self._content(faces), **_DONE) for file, faces, _ in photos])
+        self._drop_faces(ids)
+        rows = [
+            _face_row(photo_id, index, face)
+            for photo_id, (_, faces, _) in zip(ids, photos, strict=True)
+            for index, face in enumerate(faces.detections)
+        ]
+        found = {(photo_id, index): face_id for face_id, photo_id, index in self._upsert(Face, rows)}
+        self._put_estimates(
+            (found[photo_id, index], estimate)
+            for photo_id, (_, faces, estimates) in zip(ids, photos, strict=True)
+            for index, (_, estimate) in enumerate(zip(faces.detections, estimates, strict=True))
+        )
+        return ids
+
+    @all_or_nothing
+    def save_unreadable(self, file: PhotoFile, kind: str, message: str) -> int:
+        """Record that a photo could not be read; its id.
+
+        Faces stored for exactly this file (same size and time) stay; those of an earlier version go.
+        """
+        same = and_(Photo.path == file.path, Photo.size == file.size, Photo.mtime_ns == file.mtime_ns)
+        known = self._connection.scalar(select(Photo.id).where(same))
+        stale = {} if known else dict.fromkeys(_CONTENT)
+        line = " ".join(message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
+        error = {"status": "unreadable", "error_kind": kind, "error_message": line[:MAX_MESSAGE]}
+        ids = self._put([self._photo_row(file, **error, **stale)])
+        if not known:
+            self._drop_faces(ids)
+        return ids[0]
+
+    @all_or_nothing
+    def touch(self, photo_id: int, file: PhotoFile) -> None:
+        """The photo's file has another time or size stamp but the same content: keep its faces."""
+        photo = update(Photo).where(Photo.id == photo_id)
+        self._connection.execute(photo.values(size=file.size, mtime_ns=file.mtime_ns, **_DONE))
+
+    @all_or_nothing
+    def relink(self, photo_id: int, file: PhotoFile) -> None:
+        """The photo moved to `file`: keep its faces, drop what was stored under the new path."""
+        execute = self._connection.execute
+        execute(delete(Photo).where(Photo.path == file.path, Photo.id != photo_id))
+        moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns}
+        execute(update(Photo).where(Photo.id == photo_id).values(**moved, **_DONE))
+
+    @all_or_nothing
+    def copy_faces(self, source_photo_id: int, file: PhotoFile) -> int:
+        """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
+        execute = self._connection.execute
+        source = execute(select(*_columns(Photo, *_CONTENT)).where(Photo.id == source_photo_id)).one()
+        (photo_id,) = self._put([self._photo_row(file, **source._asdict(), **_DONE)])
+        if photo_id == source_photo_id:
+            return photo_id
+        self._drop_faces([photo_id])
+        names = [key for key in _names(Face) if key not in ("id", "photo_id")]
+        faces = select(literal(photo_id), *_columns(Face, *names)).where(Face.photo_id == source_photo_id)
+        execute(insert(Face).from_select(["photo_id", *names], faces))
+        names = [
+            column.key for column in EstimateRow.__table__.columns if column.key not in ("id", "face_id")
+        ]
+        copy = aliased(Face)
+        estimates = (
+            select(copy.id, *_columns(EstimateRow, *names))
+            .join(Face, Face.id == EstimateRow.face_id)
+            .join(copy, and_(copy.photo_id == photo_id, copy.face_index == Face.face_index))
+            .where(Face.photo_id == source_photo_id)
+        )
+        execute(insert(EstimateRow).from_select(["face_id", *names], estimates))
+        return photo_id
+
+    @all_or_nothing
+    def add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
+        """Add the run's checkpoint's estimates, one per stored face, and make them current."""
+        execute = self._connection.execute
+        # Another writer of the same photo waits here, or this one for it.
+        execute(select(Photo.id).where(Photo.id == photo_id).with_for_update())
+        face_ids = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
+        of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
+        execute(update(EstimateRow).where(of_photo).values(current=False))
+        self._put_estimates(zip(face_ids.scalars(), estimates, strict=True))
+
+    @all_or_nothing
+    def mark_missing(self, ids: Iterable[int]) -> None:
+        """The photos' files are gone; their faces stay."""
+        for chunk in chunks(list(ids)):
+            self._connection.execute(update(Photo).where(Photo.id.in_(chunk)).values(status="missing"))
+
+    @all_or_nothing
+    def mark_present(self, photo_id: int) -> None:
+        """A missing photo's file is back as it was, and so is the status that it had."""
+        before = case((Photo.error_kind.is_(None), "done"), else_="unreadable")
+        photo = update(Photo).where(Photo.id == photo_id, Photo.status == "missing")
+        self._connection.execute(photo.values(status=before))
+
+    @all_or_nothing
+    def prune(self, ids: Iterable[int]) -> None:
+        """Forget photos, with their faces and estimates."""
+        for chunk in chunks(list(ids)):
+            self._connection.execute(delete(Photo).where(Photo.id.in_(chunk)))
+
+    def _content(self, faces: PhotoFaces) -> dict[str, Any]:
+        own = {"detector_id": self.detector_id, "detect_key": self._detect_key}
+        return {name: own[name] if name in own else getattr(faces, name) for name in _CONTENT}
+
+    def _photo_row(self, file: PhotoFile, **columns: Any) -> dict[str, Any]:
+        return columns | {
+            "path": file.path,
+            "size": file.size,
+            "mtime_ns": file.mtime_ns,
+            "scan_run_id": self.run_id,
+            "scanned_at": datetime.now(UTC),
+        }
+
+    def _put(self, rows: list[dict[str, Any]]) -> list[int]:
+        """Insert photos, or replace those columns of the photos at their paths; the ids.
+
+        From here to the end of the transaction, no other writer changes these photos.
+        """
+        ids = {path: photo_id for photo_id, path in self._upsert(Photo, rows)}
+        return [ids[row["path"]] for row in rows]
+
+    def _drop_faces(self, photo_ids: Sequence[int]) -> None:
+        for chunk in chunks(photo_ids):
+            self._connection.execute(delete(Face).where(Face.photo_id.in_(chunk)))
+
+    def _put_estimates(self, estimates: Iterable[tuple[int, Estimate]]) -> None:
+        """Store the run's checkpoint's estimates of faces, given by id, as the current ones."""
+        rows = [
+            {
+                "face_id": face_id,
+                "checkpoint_id": self.checkpoint_id,
+                "age": _rounded(estimate.age),
+                "age_low": _rounded(estimate.age_low),
+                "age_high": _rounded(estimate.age_high),
+                "current": True,
+            }
+            for face_id, estimate in estimates
+        ]
+        self._upsert(EstimateRow, rows)
+
+    def _insert_model(self, table: type[DetectorRow | CheckpointRow], name: str, sha256: str) -> int:
+        return int(self._upsert(table, [{"name": name, "sha256": sha256}])[0][0])
+
+    def _upsert(self, table: type[Base], rows: list[dict[str, Any]]) -> Sequence[Any]:
+        """Insert rows, or replace those with the same keys; the id and the keys of each, in any order."""
+        if not rows:
+            return []
+        statement = upsert(self._engine.dialect.name, table, _KEYS[table], tuple(rows[0]))
+        return self._connection.execute(statement, rows).all()
+
+
+# What tells the rows of a table apart, however often a photo is stored.
+_KEYS: dict[type[Base], tuple[str, ...]] = {
+    DetectorRow: ("sha256",),
+    CheckpointRow: ("sha256",),
+    Photo: ("path",),
+    Face: ("photo_id", "face_index"),
+    EstimateRow: ("face_id", "checkpoint_id"),
+}
+# What reading a photo's content gave, apart from its faces.
+_CONTENT = ("content_hash", "width", "height", "taken_at", "detector_id", "detect_key")
+_DONE = {"status": "done", "error_kind": None, "error_message": None}
+
+
+def _names(table: type[Base]) -> list[str]:
+    return [column.key for column in table.__table__.columns]
+
+
+def _columns(table: type[Base], *names: str) -> list[Any]:
+    return [getattr(table, name) for name in names]
+
+
+def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
+    x1, y1, x2, y2 = map(_rounded, face.bbox)
+    return {
+        "photo_id": photo_id,
+        "face_index": index,
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "det_score": _rounded(face.det_score),
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+    }
+
+
+def _detect_key(options: dict[str, Any]) -> str:
+    """Recorded with every photo: other options find other faces."""
+    return DetectOptions(**options.get("detect", {})).key
+
+
+def _rounded(value: float) -> float | None:
+    """Three decimals, as every output shows it: what is compared is what is seen.
+
+    None, which the tables refuse, for what is not a number.
+    """
+    return None if value != value else round(float(value), 3)

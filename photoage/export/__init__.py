@@ -1,0 +1,1 @@
+"""Faces written for other programs and for people."""

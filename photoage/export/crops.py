@@ -1,0 +1,176 @@
+"""Face crops, cut again from the photos of stored faces; photos are opened, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from photoage.errors import DecodeError
+from photoage.faces.align import align_crop, crop_transform
+from photoage.faces.read import BYTES_PER_PIXEL, read_file
+from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.pool import Outcome, PhotoPool
+from photoage.records import FloatArray, ImageArray, PhotoFile
+
+if TYPE_CHECKING:  # a worker, which imports this module, must not wait for the database's libraries
+    from sqlalchemy import Engine
+
+    from photoage.database.query import FaceFilter, FaceRow
+
+LOOK_AHEAD = 600  # faces whose crops are in memory at a time, unless they are large:
+LOOK_AHEAD_BYTES = 128 * 1024 * 1024
+MAX_SIZE = 4096  # pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCrop:
+    """One stored face and its crop, or why there is none: `problem`, one line without the path.
+
+    `crop` (size, size, 3) uint8 RGB, upright.
+    """
+
+    row: FaceRow
+    crop: ImageArray | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StoredFace:
+    row: FaceRow
+    file: PhotoFile  # as it was when it was scanned
+    landmarks: FloatArray  # (5, 2), NaN where the database holds no such thing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutTask:
+    """Faces of one photo to cut: everything that a worker needs to know."""
+
+    file: PhotoFile
+    width: int
+    height: int
+    landmarks: FloatArray  # (F, 5, 2), in pixels of the upright photo
+    frame: int
+    margin: int
+    positions: tuple[int, ...]  # of these faces among those asked for
+
+
+def iter_crops(
+    engine: Engine, wanted: FaceFilter, *, size: int, margin: float = 0.0, workers: int | None = None
+) -> Iterator[FaceCrop]:
+    """The crops of the faces that match, in the filter's order, `size` pixels wide and high.
+
+    A crop is aligned as for the age model. `margin` is how much of the surroundings it shows on each
+    side, in shares of the face's frame: with 0.5 the frame fills half of the crop.
+
+    A photo that is gone, unreadable, or of another size or date than when it was scanned has no crops
+    but a problem. Faces of one photo that follow one another are cut from one decode. Memory use does
+    not grow with the number of faces. Raises `DatabaseError`; `ValueError` when `size` is absurd.
+    """
+    if not 1 <= size <= MAX_SIZE or not 0 <= margin <= 10:
+        raise ValueError(f"crops of {size} pixels with a margin of {margin}")
+    from photoage.scan.options import PHOTO_TIMEOUT, default_workers
+
+    edge = round(size * margin / (1 + 2 * margin))
+    ahead = max(1, min(LOOK_AHEAD, LOOK_AHEAD_BYTES // (size * size * 3)))
+    with (
+        closing(_stored_faces(engine, wanted)) as faces,
+        PhotoPool(workers or default_workers(), timeout=PHOTO_TIMEOUT) as pool,
+    ):
+        for window in _windows(faces, ahead):
+            crops: list[ImageArray | None] = [None] * len(window)
+            problems: list[str | None] = [None] * len(window)
+            for outcome in pool.run(cut_faces, _tasks(window, size - 2 * edge, edge), lambda task: (task,)):
+                _settle(outcome, crops, problems)
+            yield from map(FaceCrop, (face.row for face in window), crops, problems)
+
+
+def cut_faces(task: CutTask) -> list[ImageArray | None]:
+    """In a worker: the crops of one photo's faces, None where the landmarks give none.
+
+    Raises `DecodeError`, of kind `changed` when the file is not the one that was scanned.
+    """
+    cv2.setNumThreads(1)
+    path, pixels = task.file.path, max(task.width * task.height, DecodeOptions().max_pixels)
+    file, data = read_file(path, pixels * BYTES_PER_PIXEL)
+    if file != task.file:
+        raise DecodeError("changed", f"{path}: has changed since it was scanned")
+    scale = min(1.0, max(_scale(points, task.frame) for points in task.landmarks))
+    long_side = int(np.ceil(max(task.width, task.height) * scale))
+    photo = decode_bytes(data, path, DecodeOptions(pixels, min_long_side=long_side))
+    if (photo.width, photo.height) != (task.width, task.height):
+        raise DecodeError("changed", f"{path}: is read with other dimensions than when it was scanned")
+    crops: list[ImageArray | None] = []
+    for points in task.landmarks:
+        usable = _scale(points, task.frame) > 0
+        reduced = (points + 0.5) * photo.scale - 0.5  # pixel centres sit at integer coordinates
+        crops.append(align_crop(photo.rgb, reduced, task.frame, task.margin) if usable else None)
+    return crops
+
+
+def _scale(landmarks: FloatArray, frame: int) -> float:
+    """Pixels of the crop per pixel of the photo; 0 when no crop can be cut."""
+    try:
+        matrix = crop_transform(landmarks, frame)
+    except ValueError:
+        return 0.0
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
+def _stored_faces(engine: Engine, wanted: FaceFilter) -> Generator[_StoredFace]:
+    from photoage.database.query import iter_with
+    from photoage.database.tables import Face, Photo
+
+    found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Face.landmarks)
+    for row, (size, mtime_ns, landmarks) in found:
+        yield _StoredFace(row, PhotoFile(row.path, size, mtime_ns), _points(landmarks))
+
+
+def _points(landmarks: object) -> FloatArray:
+    try:
+        return np.array(landmarks, dtype=np.float32).reshape(5, 2)
+    except (TypeError, ValueError):
+        return np.full((5, 2), np.nan, dtype=np.float32)
+
+
+def _windows(faces: Iterable[_StoredFace], length: int) -> Iterator[list[_StoredFace]]:
+    """Runs of about `length` faces; a photo whose faces follow one another is in one of them."""
+    window: list[_StoredFace] = []
+    for face in faces:
+        if len(window) >= length and face.row.path != window[-1].row.path:
+            yield window
+            window = []
+        window.append(face)
+    if window:
+        yield window
+
+
+def _tasks(window: Sequence[_StoredFace], frame: int, margin: int) -> Iterator[CutTask]:
+    """One task per photo, in the order of their first faces."""
+    photos: dict[str, list[int]] = {}
+    for position, face in enumerate(window):
+        photos.setdefault(face.row.path, []).append(position)
+    for positions in photos.values():
+        first = window[positions[0]]
+        landmarks = np.stack([window[position].landmarks for position in positions])
+        width, height = first.row.photo_width, first.row.photo_height
+        yield CutTask(first.file, width, height, landmarks, frame, margin, tuple(positions))
+
+
+def _settle(
+    outcome: Outcome[CutTask, list[ImageArray | None]],
+    crops: list[ImageArray | None],
+    problems: list[str | None],
+) -> None:
+    """Put what became of one photo in the places of its faces."""
+    task, failure = outcome.task, outcome.failure
+    for position, crop in zip(task.positions, outcome.value or [None] * len(task.positions), strict=True):
+        crops[position] = crop
+        if failure is not None:
+            problems[position] = str(failure).removeprefix(f"{task.file.path}: ")
+        elif crop is None:
+            problems[position] = "its landmarks are unusable; scan the photo again with --force"

@@ -1,0 +1,140 @@
+"""XMP sidecars: a small file beside each photo that tells other programs of its faces and their ages."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sqlalchemy import Engine
+
+from photoage.database.query import FaceFilter, FaceRow, iter_faces
+from photoage.database.scanned_file import ScannedFile, scanned_files
+from photoage.errors import DecodeError, PhotoageError
+from photoage.export.xmp import SidecarError, merged
+from photoage.files import write_whole
+from photoage.photos.orientation import stored_orientation
+
+SUFFIX = ".xmp"
+CHUNK = 200  # photos looked up at a time
+MAX_SIZE = 64 * 1024 * 1024  # bytes of an existing sidecar; developed photos have some hundred thousand
+# What keeps every file of a folder from being written, not only one.
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+
+Action = Literal["created", "changed", "unchanged", "left"]
+
+
+class Sidecar(NamedTuple):
+    """What became of one photo's sidecar. One that is `left` has a `problem`, in a line that names the file.
+
+    Of the problems that all photos of a folder share, only the first is told; the others' are empty.
+    """
+
+    path: str
+    action: Action
+    problem: str = ""
+
+
+def sidecar_path(photo: str, folder: str | None = None) -> str:
+    """`IMG.JPG.xmp` beside the photo, or under `folder` by the photo's whole path: names cannot collide."""
+    if folder is None:
+        return photo + SUFFIX
+    whole = Path(photo)
+    drive = whole.drive.strip("\\/:").replace(":", "").replace("\\", "/")
+    return os.path.join(folder, drive, os.path.relpath(photo, whole.anchor)) + SUFFIX
+
+
+def write_sidecars(
+    engine: Engine, wanted: FaceFilter, *, folder: str | None = None, dry_run: bool = False
+) -> Iterator[Sidecar]:
+    """Write the sidecar of every photo that has a wanted face, with its wanted faces.
+
+    A sidecar that is there already is merged with, and not touched when it says everything; `dry_run`
+    only tells what would be done. A photo that cannot be done costs no other photo its sidecar.
+    Photos are only read. Raises `PhotoageError` when `folder` cannot be made.
+    """
+    if folder is not None and not dry_run:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise PhotoageError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    refused: set[str] = set()
+    found = _photos(engine, wanted)
+    while photos := list(islice(found, CHUNK)):
+        files = scanned_files(engine, [faces[0].path for faces in photos])
+        for faces in photos:
+            path = sidecar_path(faces[0].path, folder)
+            try:
+                yield Sidecar(path, _write(path, faces, files.get(faces[0].path), refused, dry_run))
+            except _LeftError as left:
+                yield Sidecar(path, "left", str(left))
+
+
+class _LeftError(Exception):
+    """Why a sidecar was not written; empty if that was told before."""
+
+
+def _photos(engine: Engine, wanted: FaceFilter) -> Iterator[list[FaceRow]]:
+    """The wanted faces, photo by photo."""
+    if wanted.limit is None:
+        rows = iter_faces(engine, replace(wanted, sort="path", descending=False))
+    else:  # which faces are within the limit depends on their order
+        rows = iter(sorted(iter_faces(engine, wanted), key=lambda row: (row.path, row.face_index)))
+    for _, faces in groupby(rows, key=lambda row: row.path):
+        yield list(faces)
+
+
+def _write(
+    path: str, faces: list[FaceRow], file: ScannedFile | None, refused: set[str], dry_run: bool
+) -> Action:
+    photo = faces[0].path
+    if file is None or (difference := file.difference()) is not None:
+        raise _LeftError(f"{photo}: {difference if file else 'no longer in the database'}")
+    try:
+        orientation = stored_orientation(photo)
+        existing = _read(path)
+        content = merged(existing, faces, orientation)
+    except DecodeError as error:
+        raise _LeftError(str(error)) from error
+    except SidecarError as error:
+        raise _LeftError(f"{path}: left as it is: {error}") from error
+    if content is None:
+        return "unchanged"
+    if not dry_run:
+        _save(path, content, refused)
+    return "created" if existing is None else "changed"
+
+
+def _read(path: str) -> bytes | None:
+    """The content of a sidecar, None if there is none."""
+    try:
+        if not os.path.isfile(path) and os.path.lexists(path):
+            raise SidecarError("not a regular file")
+        with open(path, "rb") as file:
+            content = file.read(MAX_SIZE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SidecarError(error.strerror or str(error)) from error
+    if len(content) > MAX_SIZE:
+        raise SidecarError("too large for a sidecar")
+    return content
+
+
+def _save(path: str, content: bytes, refused: set[str]) -> None:
+    folder = os.path.dirname(path)
+    if folder in refused:
+        raise _LeftError
+    try:
+        os.makedirs(folder, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        if error.errno in REFUSALS:
+            refused.add(folder)
+            raise _LeftError(f"{folder}: no sidecar can be written there ({cause})") from error
+        raise _LeftError(f"{path}: cannot be written ({cause})") from error

@@ -1,0 +1,1 @@
+"""Folders to files, a file to upright pixels and a date."""

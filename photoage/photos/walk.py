@@ -1,0 +1,337 @@
+"""Folders to candidate photos, in sorted order, without opening any file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import chain
+from unicodedata import normalize
+
+from photoage.photos import remote
+from photoage.records import PhotoFile, WalkProblem
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".webp", ".tif", ".tiff"}
+    | {".bmp", ".gif", ".mpo", ".avif", ".heic", ".heif", ".hif"}
+)
+
+# Folders that NAS systems, desktops and archivers fill with thumbnails, waste and copies; hidden ones
+# (`.Trashes`, `._*`, `.thumbnails`) are skipped as such.
+JUNK = frozenset(
+    {
+        "$recycle.bin",
+        "#recycle",
+        "#snapshot",
+        "@eadir",
+        "@recently-snapshot",
+        "@recycle",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
+
+HEAD = 65536  # bytes of a --files-from list in which a NUL tells how it is separated
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """`exclude`: globs; one without a slash matches a name at any depth, one with a slash the path
+    relative to the root, or the absolute path. `*` stays within a name, `**` is any number of folders.
+    """
+
+    exclude: tuple[str, ...] = ()
+    follow: bool = False
+    one_file_system: bool = False
+
+
+@dataclass(frozen=True)
+class RootCheck:
+    """Roots that are not there, and folders with nothing to scan in them: unmounted drives, perhaps."""
+
+    absent: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
+def walk(roots: Sequence[str], options: WalkOptions = WalkOptions()) -> Iterator[PhotoFile | WalkProblem]:
+    """Every candidate photo under the roots once, sorted by path under each root.
+
+    A root may be a file, which is a candidate whatever its name. Memory grows with the largest
+    folder, not with the library (with `follow`, also with the number of folders).
+    """
+    walker = _Walker({absolute(root) for root in roots}, options)
+    for root in sorted(walker.roots):
+        yield from walker.walk_remote(root) if remote.is_remote(root) else walker.walk_root(root)
+
+
+def walk_changed(
+    roots: Sequence[str], paths: Iterable[str], options: WalkOptions = WalkOptions()
+) -> Iterator[PhotoFile | WalkProblem]:
+    """Those of the absolute paths that `walk` would find under the roots; of a folder, all in it."""
+    walker = _Walker({os.path.abspath(root) for root in roots}, options)
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        names.setdefault(os.path.dirname(path), set()).add(path)
+    seen = set()
+    for folder in sorted(names):
+        root = next((root for root in sorted(walker.roots) if walker.reaches(root, folder)), None)
+        for entry in walker.walk_part(root, folder, names[folder]) if root is not None else ():
+            if entry.path not in seen:
+                seen.add(entry.path)
+                yield entry
+
+
+def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
+    """The files that a list names, in its order; relative names start at the current folder.
+
+    `lines` is a binary file, or pieces of one: names end with a newline, or with NUL if there is one.
+    """
+    seen = set()
+    for name in _names(lines):
+        if (path := absolute(os.fsdecode(name))) not in seen:
+            seen.add(path)
+            yield remote.examine(path) if remote.is_remote(path) else _examine(path)
+
+
+def check_roots(roots: Sequence[str]) -> RootCheck:
+    """Which roots cannot be trusted to show what is missing. An unreadable root counts as absent."""
+    absent, empty = [], []
+    for root in roots:
+        try:
+            if remote.is_remote(root):
+                if remote.is_empty(root):
+                    empty.append(root)
+            elif stat.S_ISDIR(os.stat(root).st_mode):
+                with os.scandir(root) as entries:
+                    if all(_is_junk(entry.name) for entry in entries):
+                        empty.append(root)
+        except OSError:
+            absent.append(root)
+    return RootCheck(tuple(absent), tuple(empty))
+
+
+def absolute(path: str) -> str:
+    """The path as it is stored: whatever it is relative to, and without doubled or trailing slashes."""
+    return path.rstrip("/") if remote.is_remote(path) else os.path.abspath(path)
+
+
+class _Walker:
+    def __init__(self, roots: set[str], options: WalkOptions) -> None:
+        self.roots, self.options = roots, options
+        self._globs = [_Glob(pattern) for pattern in options.exclude]
+        self._entered: set[tuple[int, int]] = set()
+        self._root_folders = {identity for root in roots if (identity := _folder_identity(root))}
+        self._given_files: set[str] = set()
+
+    def walk_root(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
+        try:
+            info = os.stat(root)  # a root that is a link is meant to be followed
+        except (OSError, ValueError) as error:
+            yield _problem(root, error, gone="missing")
+            return
+        if not stat.S_ISDIR(info.st_mode):
+            if root not in self._given_files and not self._excluded(root, os.path.dirname(root), False):
+                self._given_files.add(root)
+                yield _examine(root)
+        elif self._enter(info):
+            yield from self._walk_folder(root, info.st_dev)
+
+    def walk_remote(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
+        """The same of a root that is a URL; nothing there is a link."""
+
+        def is_wanted(path: str, is_folder: bool) -> bool:
+            name = path.rpartition("/")[2]
+            if _is_junk(name) or self._excluded(path, root, is_folder):
+                return False
+            if is_folder:
+                return path not in self.roots  # which is walked by itself
+            return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+
+        for entry in remote.walk(root, is_wanted):
+            if entry.path not in self._given_files:
+                if entry.path in self.roots:
+                    self._given_files.add(entry.path)
+                yield entry
+
+    def reaches(self, root: str, folder: str) -> bool:
+        """Whether a walk of `root` comes to `folder`."""
+        inside = os.path.join(root, "")
+        if folder != root and not folder.startswith(inside):
+            return False
+        while folder != root:
+            outer, name = os.path.split(folder)
+            is_link = os.path.islink(folder) and not self.options.follow
+            if is_link or _is_junk(name) or self._excluded(folder, root, True):
+                return False
+            folder = outer
+        return True
+
+    def walk_part(self, root: str, folder: str, wanted: set[str]) -> Iterator[PhotoFile | WalkProblem]:
+        """What is at the `wanted` paths in `folder`, or below them."""
+        try:
+            device = os.stat(root).st_dev
+            if self.options.one_file_system and os.stat(folder).st_dev != device:
+                return
+        except OSError:
+            return  # gone again
+        entries = self._entries(root, folder)
+        yield from self._walk_entries(
+            root,
+            device,
+            (e for e in entries if isinstance(e, WalkProblem) or e.removesuffix(os.sep) in wanted),
+        )
+
+    def _walk_folder(self, root: str, device: int) -> Iterator[PhotoFile | WalkProblem]:
+        yield from self._walk_entries(root, device, self._entries(root, root))
+
+    def _walk_entries(
+        self, root: str, device: int, entries: Iterator[str | WalkProblem]
+    ) -> Iterator[PhotoFile | WalkProblem]:
+        """Depth first with an explicit stack: no depth of folders exhausts Python's own."""
+        stack = [entries]
+        while stack:
+            entry = next(stack[-1], None)
+            if entry is None:
+                stack.pop()
+            elif isinstance(entry, WalkProblem):
+                yield entry
+            elif entry.endswith(os.sep):
+                folder = entry[:-1]
+                try:
+                    info = os.stat(folder)
+                except OSError as error:
+                    yield _problem(folder, error)
+                    continue
+                if (info.st_dev == device or not self.options.one_file_system) and self._enter(info):
+                    stack.append(self._entries(root, folder))
+            elif entry not in self._given_files:
+                if entry in self.roots:
+                    self._given_files.add(entry)
+                yield _examine(entry)
+
+    def _entries(self, root: str, folder: str) -> Iterator[str | WalkProblem]:
+        """Sorted paths in a folder that matter; a sub-folder's ends with a slash, and sorts as such."""
+        found: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is_junk(entry.name):
+                        continue
+                    is_folder, is_candidate = self._classify(entry)
+                    if (is_folder or is_candidate) and not self._excluded(entry.path, root, is_folder):
+                        found.append(entry.path + os.sep if is_folder else entry.path)
+        except OSError as error:
+            yield _problem(folder, error)
+        found.sort()
+        yield from found
+
+    def _classify(self, entry: os.DirEntry[str]) -> tuple[bool, bool]:
+        """Whether the entry is a folder to enter; whether it is a candidate photo. Never blocks."""
+        follow = self.options.follow
+        has_suffix = os.path.splitext(entry.name)[1].lower() in PHOTO_SUFFIXES
+        try:
+            if entry.is_dir(follow_symlinks=follow):
+                return True, False
+            # With `follow` a broken link is a candidate: examining it will say what is wrong.
+            is_broken = has_suffix and follow and entry.is_symlink() and not os.path.exists(entry.path)
+            return False, has_suffix and (entry.is_file(follow_symlinks=follow) or is_broken)
+        except OSError:
+            return False, has_suffix
+
+    def _enter(self, info: os.stat_result) -> bool:
+        """Whether a folder is entered for the first time.
+
+        Without symlinks a folder can only be met again through another root, so only the roots are
+        remembered; with them every folder is.
+        """
+        identity = (info.st_dev, info.st_ino)
+        if identity in self._entered:
+            return False
+        if self.options.follow or identity in self._root_folders:
+            self._entered.add(identity)
+        return True
+
+    def _excluded(self, path: str, root: str, is_folder: bool) -> bool:
+        return any(glob.matches(path, root, is_folder) for glob in self._globs)
+
+
+class _Glob:
+    """One exclude pattern. Names compare in NFC: which form a file system stores is not the user's choice."""
+
+    def __init__(self, pattern: str) -> None:
+        pattern = normalize("NFC", pattern)
+        self.folders_only = pattern.endswith("/") and pattern != "/"
+        self.absolute = pattern.startswith("/")
+        self.parts = pattern.removeprefix("./").strip("/").split("/")
+        self.name_only = len(self.parts) == 1 and not self.absolute
+
+    def matches(self, path: str, root: str, is_folder: bool) -> bool:
+        if self.folders_only and not is_folder:
+            return False
+        if self.name_only:
+            return fnmatchcase(normalize("NFC", os.path.basename(path)), self.parts[0])
+        relative = path if self.absolute else path[len(root) :]
+        return _match_parts(normalize("NFC", relative).replace(os.sep, "/").strip("/").split("/"), self.parts)
+
+
+def _match_parts(parts: list[str], pattern: list[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_match_parts(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _match_parts(parts[1:], pattern[1:])
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def _examine(path: str) -> PhotoFile | WalkProblem:
+    """One stat: the file as it is now, if it is a regular one."""
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError) as error:
+        return _problem(path, error)
+    if not stat.S_ISREG(info.st_mode):
+        what = "a folder" if stat.S_ISDIR(info.st_mode) else "a special file"
+        return WalkProblem(path, "not-a-file", f"is {what}, not a photo")
+    return PhotoFile(path, info.st_size, info.st_mtime_ns)
+
+
+def _folder_identity(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (info.st_dev, info.st_ino) if stat.S_ISDIR(info.st_mode) else None
+
+
+def _problem(path: str, error: OSError | ValueError, gone: str = "vanished") -> WalkProblem:
+    """What is wrong with a path; `gone` is the kind for one that is not there."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return WalkProblem(path, gone, "no such file or folder")
+    cause = error.strerror if isinstance(error, OSError) else None
+    return WalkProblem(path, "unreadable", (cause or str(error)).lower())
+
+
+def _names(lines: Iterable[bytes]) -> Iterator[bytes]:
+    pieces = iter(lines)
+    head = b""
+    for piece in pieces:
+        head += piece
+        if b"\0" in head or len(head) >= HEAD:
+            break
+    separator = b"\0" if b"\0" in head else b"\n"
+    rest = b""
+    for piece in chain([head], pieces):
+        *names, rest = (rest + piece).split(separator)
+        yield from (cleaned for name in names if (cleaned := _cleaned(name, separator)))
+    if last := _cleaned(rest, separator):
+        yield last
+
+
+def _cleaned(name: bytes, separator: bytes) -> bytes:
+    return name if separator == b"\0" else name.removesuffix(b"\r")

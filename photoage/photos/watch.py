@@ -1,0 +1,183 @@
+"""Folders watched for new and changed photos: as the system tells, or by looking time and again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+from photoage.filesystem import filesystem_type, is_network
+from photoage.photos.walk import WalkOptions, walk_changed
+from photoage.records import PhotoFile
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
+
+QUIET = 2.0  # seconds without a change after which a photo counts as written
+POLL = 30.0  # seconds between looks at the roots where the system does not tell
+LOOK = 3600.0  # the same where it does: not every change is told
+REST = 10  # times as long as a look takes is the least pause before the next one
+CHECK = 5.0  # seconds between checks that the roots are still the same folders
+TICK = 0.2
+
+_TOLD: list[type[FileSystemEvent]] = [
+    DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent,
+]  # fmt: skip
+
+
+def watch(
+    roots: Sequence[str],
+    options: WalkOptions,
+    stop: threading.Event,
+    *,
+    poll: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Iterator[list[PhotoFile] | None]:
+    """Yield new and changed photos once they are at rest, or None when all roots (folders) need a look.
+
+    The first is None. Ends when `stop` is set. Changes made while the caller deals with one answer come
+    with a later one. With `poll`, in seconds, only looks; and so where the system cannot tell of
+    changes, of which `warn` gets a line.
+    """
+    changes = _Changes()
+    telling = None if poll is not None or _on_network(roots, warn) else _Telling(changes)
+    watched: list[tuple[int, int] | None] = []
+    next_check = next_look = 0.0
+    try:
+        while not stop.is_set():
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + CHECK
+                here = [_identity(root) for root in roots]
+                if here != watched:
+                    for root, now, before in zip(roots, here, watched or here, strict=True):
+                        if now is None and before is not None:
+                            warn(f"{root}: is gone; it is watched again once it is back")
+                    watched, next_look = here, 0.0
+                    present = [root for root, identity in zip(roots, here, strict=True) if identity]
+                    if telling is not None and not telling.start(present, options, warn):
+                        telling = None
+            if (started := time.monotonic()) >= next_look:
+                changes.clear()  # what follows is told anew
+                yield None
+                interval = LOOK if telling is not None else poll or POLL
+                next_look = time.monotonic() + max(interval, REST * (time.monotonic() - started))
+            elif files := _photos(roots, changes.settled(), options):
+                yield files
+                for file in files:
+                    if _differs(file):
+                        changes.note(file.path)  # it was written to while it was read
+            stop.wait(TICK)
+    finally:
+        if telling is not None:
+            telling.stop()
+
+
+class _Changes(FileSystemEventHandler):
+    """Paths that changed, with the time of the last change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self.note(os.fsdecode(event.dest_path or event.src_path))
+
+    def note(self, path: str) -> None:
+        with self._lock:
+            self._last[path] = time.monotonic()
+
+    def settled(self) -> list[str]:
+        """Take the paths without a change in the last QUIET seconds."""
+        with self._lock:
+            limit = time.monotonic() - QUIET
+            paths = [path for path, last in self._last.items() if last <= limit]
+            for path in paths:
+                del self._last[path]
+        return paths
+
+    def clear(self) -> None:
+        with self._lock:
+            self._last.clear()
+
+
+class _Telling:
+    """The system's own notifications."""
+
+    def __init__(self, changes: _Changes) -> None:
+        self._changes = changes
+        self._observer: BaseObserver | None = None
+
+    def start(self, roots: Sequence[str], options: WalkOptions, warn: Callable[[str], None]) -> bool:
+        """Begin (again) to note what changes under the roots. False if the system cannot tell all."""
+        self.stop()
+        try:
+            self._observer = observer = Observer()
+            observer.start()
+            for root in roots:
+                observer.schedule(
+                    self._changes, root, recursive=True, event_filter=_TOLD, follow_symlink=options.follow
+                )
+            if sys.platform == "linux":
+                # Folders beyond the limit of watches are left out silently: see whether one more fits.
+                for parent in {os.path.dirname(root) for root in roots}:
+                    observer.schedule(FileSystemEventHandler(), parent, event_filter=[DirDeletedEvent])
+        except OSError as error:
+            warn(f"the system does not tell of changes ({error.strerror}): looking every {POLL:.0f} seconds")
+            self.stop()
+            return False
+        return True
+
+    def stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+
+def _on_network(roots: Sequence[str], warn: Callable[[str], None]) -> bool:
+    """Whether a root is where another machine can make changes, of which this one is never told."""
+    for root in roots:
+        if is_network(kind := filesystem_type(Path(root))):
+            warn(
+                f"{root}: is on a network file system ({kind}): looking for changes every {POLL:.0f} seconds"
+            )
+            return True
+    return False
+
+
+def _photos(roots: Sequence[str], paths: Sequence[str], options: WalkOptions) -> list[PhotoFile]:
+    return [entry for entry in walk_changed(roots, paths, options) if isinstance(entry, PhotoFile)]
+
+
+def _identity(root: str) -> tuple[int, int] | None:
+    """What tells a folder from another one mounted or made in its place."""
+    try:
+        info = os.stat(root)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _differs(file: PhotoFile) -> bool:
+    try:
+        info = os.stat(file.path)
+    except OSError:
+        return False
+    return (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns)

@@ -1,0 +1,1 @@
+"""A scan, composed of its stages."""

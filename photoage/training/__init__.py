@@ -1,0 +1,1 @@
+"""From labelled photos to a checkpoint, and how good it is."""

@@ -1,0 +1,249 @@
+"""Labelled face data sets: the UTKFace reader, and the cache of aligned frames.
+
+Every image goes through `reader.read_photo`, the very function that a scan uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from photoage.errors import DataError, DecodeError
+from photoage.faces.align import TEMPLATE_VERSION
+from photoage.faces.detector import DetectorFile, pick_subject
+from photoage.faces.read import ReadOptions, read_photo
+from photoage.pool import PhotoPool
+from photoage.records import FloatArray, ImageArray
+
+# age_gender_ethnicity_timestamp.jpg.chip.jpg, as the UTKFace page describes it.
+_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?:\.jpg)?(?:\.chip)?\.(?:jpe?g|png|webp)", re.IGNORECASE)
+_IMAGE = re.compile(r".*\.(?:jpe?g|png|webp)", re.IGNORECASE)
+MAX_LABEL = 116
+GENDERS, ETHNICITIES = 2, 5  # codes in the names: 0-1 and 0-4
+
+FRAME_SIZE = 200  # the template frame at its native size ...
+FRAME_MARGIN = 12  # ... and surroundings for affine augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image. `gender` 0-1 and `ethnicity` 0-4 are UTKFace's codes."""
+
+    path: Path
+    age: int
+    gender: int
+    ethnicity: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def parse_name(path: Path) -> Sample | None:
+    """The sample that a UTKFace file name describes, or None when it is malformed."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match[1]) > MAX_LABEL:
+        return None
+    return Sample(path, int(match[1]), int(match[2]), int(match[3]))
+
+
+def read_utkface(source: Path, cache: Path) -> tuple[list[Sample], list[str]]:
+    """Samples of a UTKFace archive or folder (searched recursively), and the malformed names.
+
+    An archive is unpacked once, under `cache`. Raises `DataError`, also when two images have the
+    same name, because splits know an image by its name.
+    """
+    folder = source if source.is_dir() else _unpacked(source, cache)
+    samples: dict[str, Sample] = {}
+    malformed = []
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if not _IMAGE.fullmatch(name) or name.startswith("._"):  # what macOS leaves in archives
+                continue
+            sample = parse_name(Path(root) / name)
+            if sample is None:
+                malformed.append(name)
+            elif name in samples:
+                raise DataError(f"{sample.path}: has the same name as {samples[name].path}")
+            else:
+                samples[name] = sample
+    if not samples:
+        raise DataError(f"{source}: no image named age_gender_ethnicity_timestamp.jpg in it")
+    return list(samples.values()), malformed
+
+
+def _unpacked(archive: Path, cache: Path) -> Path:
+    if not archive.is_file():
+        raise DataError(f"{archive}: no such archive or folder")
+    stat = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode())
+    target = cache / f"unpacked-{key.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    partial = target.with_name(target.name + f".part{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(partial, filter="data")
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        cause = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        raise DataError(f"{archive}: not a readable tar archive ({cause})") from error
+    partial.replace(target)
+    return target
+
+
+# --- aligned faces of a data set -------------------------------------------------------------
+
+ALIGN_TIMEOUT = 120.0  # seconds for one image, the start of a worker included
+
+
+class Crops(Protocol):
+    """(N, side, side, 3) uint8 RGB images, in memory or on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int | slice, /) -> ImageArray: ...
+
+
+class StoredCrops:
+    """Some rows of an (N, side, side, 3) uint8 `.npy` file, read when they are asked for."""
+
+    def __init__(self, path: Path, rows: npt.NDArray[np.intp]) -> None:
+        self.path, self.rows = path, rows
+        self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice) -> ImageArray:
+        return np.asarray(self._array[self.rows[index]])
+
+    def __reduce__(self) -> tuple[type[StoredCrops], tuple[Path, npt.NDArray[np.intp]]]:
+        # A loader process maps the file itself; the pixels do not travel.
+        return StoredCrops, (self.path, self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFaces:
+    """Aligned images of the samples that have a detection, and the names of those that have none.
+
+    An image that cannot be read counts as one without a detection, as in a scan.
+    """
+
+    samples: list[Sample]
+    crops: Crops
+    missed: list[str]
+
+
+def align_subject(path: str, options: ReadOptions) -> ImageArray | None:
+    """The crop of the face that a data-set image is about. Raises `DecodeError`."""
+    read = read_photo(path, options)
+    found = read.faces.detections
+    subject = pick_subject(found, read.faces.width, read.faces.height)
+    return None if subject is None else read.crops[found.index(subject)]
+
+
+def align_samples(
+    samples: Sequence[Sample],
+    detector: DetectorFile,
+    *,
+    size: int,
+    margin: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> AlignedFaces:
+    """Detect and align the subject of every sample, in worker processes, as a scan does."""
+    side = size + 2 * margin
+    crops = np.empty((len(samples), side, side, 3), dtype=np.uint8)
+    found = _align_into(crops, samples, ReadOptions(detector, size, margin=margin), workers, progress)
+    missed = [sample.name for sample, has_face in zip(samples, found, strict=True) if not has_face]
+    kept = [sample for sample, has_face in zip(samples, found, strict=True) if has_face]
+    return AlignedFaces(kept, crops[: len(kept)], missed)
+
+
+def _align_into(
+    crops: ImageArray,
+    samples: Sequence[Sample],
+    options: ReadOptions,
+    workers: int | None,
+    progress: Callable[[int], None],
+) -> npt.NDArray[np.bool_]:
+    """Fill the first rows of `crops` with the faces found; returns which samples have one.
+
+    Raises `DataError` when no sample has.
+    """
+    found = np.zeros(len(samples), dtype=np.bool_)
+    failure: DecodeError | None = None
+    with PhotoPool(workers or os.cpu_count() or 1, timeout=ALIGN_TIMEOUT) as pool:
+        outcomes = pool.run(align_subject, range(len(samples)), lambda row: (str(samples[row].path), options))
+        for done, outcome in enumerate(outcomes, 1):
+            if outcome.value is not None:
+                crops[outcome.task] = outcome.value
+                found[outcome.task] = True
+            failure = failure or outcome.failure
+            progress(done)
+    if not found.any():
+        cause = f" (first error: {failure})" if failure else ""
+        raise DataError(f"no face was found in any of the {len(samples)} images{cause}")
+    for target, row in enumerate(np.flatnonzero(found)):
+        if target != row:
+            crops[target] = crops[row]
+    return found
+
+
+def cached_faces(
+    samples: Sequence[Sample],
+    detector: DetectorFile,
+    cache: Path,
+    *,
+    size: int,
+    margin: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> AlignedFaces:
+    """`align_samples`, computed once per data set, detector and geometry, and read from disk."""
+    identity = hashlib.sha256()
+    for part in (detector.sha256, TEMPLATE_VERSION, str(size), str(margin)):
+        identity.update(part.encode())
+    for sample in samples:
+        identity.update(f"{sample.path}:{sample.path.stat().st_size}\n".encode(errors="surrogateescape"))
+    stem = cache / f"aligned-{identity.hexdigest()[:16]}"
+    array_path, index_path = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if not index_path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        side = size + 2 * margin
+        partial = stem.with_suffix(f".part{os.getpid()}")
+        array = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(samples), side, side, 3))
+        found = _align_into(array, samples, ReadOptions(detector, size, margin=margin), workers, progress)
+        array.flush()
+        partial.replace(array_path)
+        # The index is written last: without it, the array counts as absent.
+        missing = [sample.name for sample, has_face in zip(samples, found, strict=True) if not has_face]
+        partial.write_text(json.dumps({"missed": missing}))
+        partial.replace(index_path)
+    missed = set(json.loads(index_path.read_text())["missed"])
+    kept = [sample for sample in samples if sample.name not in missed]
+    return AlignedFaces(kept, StoredCrops(array_path, np.arange(len(kept))), sorted(missed))
+
+
+def labels_of(samples: Iterable[Sample]) -> dict[str, FloatArray | Any]:
+    """Ages (N,) float32, genders (N,) int64 and ethnicities (N,) int64."""
+    rows = list(samples)
+    return {
+        "age": np.array([s.age for s in rows], dtype=np.float32),
+        "gender": np.array([s.gender for s in rows], dtype=np.int64),
+        "ethnicity": np.array([s.ethnicity for s in rows], dtype=np.int64),
+    }

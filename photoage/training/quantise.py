@@ -1,0 +1,148 @@
+"""Make the 8-bit form of a checkpoint: export to ONNX, then static quantisation on training crops.
+
+Method: per-channel weights and per-tensor activations in QDQ form (Jacob et al., "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018), by ONNX
+Runtime's own tool. Needs `photoage[train]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import random
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from photoage.ages.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
+from photoage.ages.int8 import INPUT, SOURCE_KEY
+from photoage.ages.model import AgeModel, load_model, normalise
+from photoage.digest import file_sha256
+from photoage.errors import CheckpointError, DataError
+from photoage.faces.detector import default_detector
+from photoage.records import ImageArray
+from photoage.training.dataset import align_samples, read_utkface
+from photoage.training.splits import read_splits
+
+CALIBRATION_FACES = 256
+BATCH = 32
+# Activations beyond this percentile of the calibration are clipped; the extremes alone would decide
+# the scale of every other value.
+PERCENTILE = 99.995
+
+
+@dataclass(frozen=True, slots=True)
+class QuantiseJob:
+    """What to quantise, and the labelled images whose training split calibrates it."""
+
+    checkpoint: Path
+    data: Path
+    cache: Path
+    splits: Path | None = None
+    faces: int = CALIBRATION_FACES
+    seed: int = 0
+
+
+def quantise(job: QuantiseJob) -> Path:
+    """Write the 8-bit ONNX form of a checkpoint beside it; the file appears whole or not at all.
+
+    Raises `CheckpointError` or `DataError`.
+    """
+    out = int8_path(job.checkpoint)
+    info = read_checkpoint_info(job.checkpoint)
+    model = load_model(job.checkpoint).eval()
+    crops = calibration_crops(job, info.crop_size)
+    try:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    except ImportError as error:
+        raise CheckpointError("quantising needs more packages: pip install 'photoage[train]'") from error
+    partial = out.with_name(out.name + ".part")
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        exported = Path(folder) / "float.onnx"
+        _export(model, info.crop_size, exported)
+        quantize_static(
+            exported,
+            partial,
+            _Batches(crops, info),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            # 7-bit weights: without VNNI instructions, sums of 8-bit products overflow 16 bits.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            # With Relu, a map is rounded after it, once, and not before it as well, half of its range unused.
+            # The head, one neuron, stays in float.
+            op_types_to_quantize=["Conv", "Relu", "Add", "MaxPool"],
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": PERCENTILE},
+        )
+        _sign(partial, file_sha256(job.checkpoint))
+    partial.replace(out)
+    return out
+
+
+def calibration_crops(job: QuantiseJob, size: int) -> ImageArray:
+    """(N, size, size, 3) uint8 RGB crops of training faces drawn at random. Raises `DataError`."""
+    samples, _ = read_utkface(job.data, job.cache)
+    if job.splits is not None:
+        splits = read_splits(job.splits)
+        samples = [sample for sample in samples if splits.get(sample.name) == "train"]
+    if not samples:
+        raise DataError(f"{job.data}: no training image to calibrate with")
+    drawn = random.Random(job.seed).sample(samples, min(job.faces, len(samples)))
+    return align_samples(drawn, default_detector(), size=size).crops[:]
+
+
+def _export(model: AgeModel, size: int, path: Path) -> None:
+    """The float model as ONNX: normalised crops (n, 3, size, size) to ages (n, 1); batch norms folded."""
+    program = torch.onnx.export(
+        model.backbone,
+        (torch.zeros(2, 3, size, size),),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=["age"],
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path))
+
+
+class _Batches:
+    """What ONNX Runtime's calibration reads: normalised batches, then None."""
+
+    def __init__(self, crops: ImageArray, info: CheckpointInfo) -> None:
+        parts = torch.split(torch.from_numpy(crops), BATCH)
+        self._batches = (normalise(part, info.mean, info.std).numpy() for part in parts)
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+def _sign(path: Path, sha256: str) -> None:
+    """Record in the ONNX file which checkpoint it was made from."""
+    import onnx
+
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {SOURCE_KEY: sha256})
+    onnx.save(model, str(path))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter and the calibration print and log their progress; the library stays silent."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,96 @@
+"""What a resumed training run needs: model, averaged model, heads, optimiser and position."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from photoage.ages.model import initial_model
+from photoage.errors import DataError
+from photoage.training.config import TrainConfig
+from photoage.training.distill import AuxiliaryHeads, Teacher
+
+FREE_TO_CHANGE = ("workers", "save_every", "log_every")  # on resuming: they do not affect the weights
+
+
+class TrainState:
+    """The tensors of a run and the next batch to see; saved as safetensors, never pickled."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.model = initial_model(config.init).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.heads = AuxiliaryHeads().to(device)
+        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
+        decayed = [p for p in self.parameters if p.ndim > 1]
+        plain = [p for p in self.parameters if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=config.lr,
+        )
+        self.epoch = self.step = 0  # the next batch to see
+
+    def update_ema(self, decay: float, done: int) -> None:
+        """Move the averaged model towards the model; early on faster, while it is still random."""
+        decay = min(decay, (1 + done) / (10 + done))
+        with torch.no_grad():
+            for ours, theirs in zip(
+                self.ema.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
+                if ours.is_floating_point():
+                    ours.lerp_(theirs, 1 - decay)
+                else:
+                    ours.copy_(theirs)
+
+    def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
+        """Write the state; the file appears whole or not at all."""
+        tensors: dict[str, torch.Tensor] = {}
+        for prefix, module in (("model", self.model), ("ema", self.ema), ("heads", self.heads)):
+            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+        for i, parameter in enumerate(self.parameters):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{i}.{key}"] = value
+        if teacher is not None:
+            tensors |= {f"teacher.{k}": v for k, v in teacher.statistics.items()}
+        position = {"epoch": self.epoch, "step": self.step, "config": asdict(config)}
+        partial = path.with_name(path.name + ".part")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": json.dumps(position)})
+        partial.replace(path)
+
+    def load(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
+        """Raises `DataError` for an unreadable state or one of a different configuration."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                position = json.loads((file.metadata() or {})["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            then, self.epoch, self.step = position["config"], position["epoch"], position["step"]
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a resumable training state ({error})") from error
+        for key, value in json.loads(json.dumps(asdict(config))).items():
+            if key not in FREE_TO_CHANGE and then.get(key) != value:
+                raise DataError(f"{path}: was trained with {key}={then.get(key)}, not {value}")
+
+        def under(prefix: str) -> dict[str, torch.Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        try:
+            for prefix, module in (("model.", self.model), ("ema.", self.ema), ("heads.", self.heads)):
+                module.load_state_dict(under(prefix))
+        except RuntimeError as error:
+            raise DataError(f"{path}: not a state of this model ({str(error).splitlines()[0]})") from error
+        for i, parameter in enumerate(self.parameters):
+            if stored := under(f"optimiser.{i}."):
+                self.optimiser.state[parameter] = {
+                    k: v if k == "step" else v.to(parameter.device) for k, v in stored.items()
+                }
+        if teacher is not None:
+            teacher.statistics = {k: v.to(teacher.device) for k, v in under("teacher.").items()}
