@@ -23,7 +23,8 @@ import numpy as np
 from sqlalchemy import Engine, event
 
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, count_faces, iter_faces, iter_paths
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import count_faces, iter_faces, iter_paths
 
 FACES_PER_PHOTO = (0.35, 0.28, 0.17, 0.09, 0.05, 0.03, 0.03)  # share of photos with 0, 1, 2 ... faces
 REPEATS = 3

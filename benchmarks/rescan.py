@@ -24,9 +24,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from sqlalchemy import Engine, event
 
-from photoage.database.store import RunCounts, Store
+from photoage.database.store import Store
 from photoage.photos.walk import walk
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 from photoage.scan.options import ScanOptions, resolve_models
 from photoage.scan.scan import plan_scan, scan
 

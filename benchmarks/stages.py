@@ -16,11 +16,13 @@ import numpy as np
 import simplejpeg
 import torch
 
-from photoage.ages.model import Predictor, autocast_dtype
+from photoage.ages.predictor import Predictor, autocast_dtype
 from photoage.errors import PhotoageError
-from photoage.faces.detector import Detector, default_detector
-from photoage.faces.read import DECODE_MARGIN, ReadOptions, _cut, content_hash, read_file, read_photo
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import default_detector
+from photoage.faces.read import DECODE_MARGIN, ReadOptions, _cut, read_photo
 from photoage.models import default_checkpoint
+from photoage.photos.content import content_hash, read_file
 from photoage.photos.decode import DecodeOptions, decode_bytes
 
 REPEATS = 3

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from photoage.database.connect import Base
+from photoage.database.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -103,7 +103,8 @@ def check_detector_session() -> Iterator[Check]:
     import onnxruntime
 
     from photoage.errors import DeviceError
-    from photoage.faces.detector import Detector, cuda_driver_present, default_detector
+    from photoage.faces.detector import Detector, cuda_driver_present
+    from photoage.faces.detector_files import default_detector
 
     offered = list(onnxruntime.get_available_providers())
     file = default_detector()
@@ -127,7 +128,7 @@ def check_detector_session() -> Iterator[Check]:
 def check_torch() -> Iterator[Check]:
     import torch
 
-    from photoage.ages.model import autocast_dtype, choose_device
+    from photoage.ages.predictor import autocast_dtype, choose_device
     from photoage.faces.detector import cuda_driver_present
 
     device = choose_device("auto")

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from photoage.ages.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
-from photoage.digest import file_sha256
 from photoage.errors import CheckpointError, DetectorError, UsageError
-from photoage.faces.detector import (
+from photoage.faces.detector_files import (
     DEFAULT_DETECTOR,
     DEFAULT_FILE,
     DEFAULT_PACKAGE,
@@ -22,6 +21,7 @@ from photoage.faces.detector import (
     package_file,
     resolve_detector,
 )
+from photoage.files import file_sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
 PINS = "weights.json"  # {"default": FILE, "files": {FILE: sha256}}

@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from photoage.errors import DecodeError, PhotoageError
+
+if TYPE_CHECKING:
+    pass
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -199,3 +202,10 @@ def _outcome(task: T, future: Future[R]) -> Outcome[T, R]:
         lines = str(error).splitlines()
         cause = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         return Outcome(task, failure=DecodeError("internal", cause))
+
+
+PHOTO_TIMEOUT = 120.0  # seconds; the largest real photos take a few
+
+
+def default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -95,3 +95,28 @@ class WalkProblem:
     path: str
     kind: str
     message: str
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """What a scan run did, in photos (and `faces` found in the photos it read)."""
+
+    seen: int = 0
+    unchanged: int = 0
+    done: int = 0
+    unreadable: int = 0
+    missing: int = 0
+    relinked: int = 0
+    duplicates: int = 0
+    re_estimated: int = 0
+    faces: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Photos that this run needs to do nothing more with."""
+        return (
+            self.unchanged + self.done + self.unreadable + self.relinked + self.duplicates + self.re_estimated
+        )
+
+
+TEMPLATE_VERSION = "utk200-scrfd500m-1"

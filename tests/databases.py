@@ -18,8 +18,10 @@ import pytest
 from sqlalchemy import Engine
 
 from photoage.database.connect import check_integrity, open_database
-from photoage.database.query import FaceFilter, iter_faces
-from photoage.database.store import KnownPhoto, Store
+from photoage.database.face_filter import FaceFilter
+from photoage.database.known import KnownPhoto
+from photoage.database.query import iter_faces
+from photoage.database.store import Store
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
 
 DETECTOR = ("scrfd", "d" * 64)

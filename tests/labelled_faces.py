@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 
 from photoage.faces.align import align_crop
-from photoage.faces.detector import Detector, default_detector, pick_subject
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import default_detector
 from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray
+from photoage.training.dataset import pick_subject
 
 LIBRARY = Path(__file__).parent.parent / "sample_library"
 PEOPLE = (

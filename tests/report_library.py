@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter
-from photoage.database.store import RunCounts, Store
+from photoage.database.face_filter import FaceFilter
+from photoage.database.store import Store
 from photoage.export.report.build import ReportSummary, write_report
 from photoage.photos.decode import decode_photo
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 # Where the detector finds Grace Hopper's eyes, nose and mouth in people/grace_hopper.jpg.
 LANDMARKS = np.array([[225, 197], [305, 194], [268, 242], [235, 280], [299, 278]], dtype=np.float32)

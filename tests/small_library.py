@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from databases import Place
 
 from photoage.cli import cli
-from photoage.database.store import RunCounts, Store
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.database.store import Store
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 PROGRAM = Path(sys.executable).with_name("photoage")
 HEADER = (

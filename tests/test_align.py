@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from photoage.faces.align import TEMPLATE, align_crop, crop_transform, similarity_transform
-from photoage.faces.detector import Detector, resolve_detector
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import resolve_detector
 from photoage.photos.decode import decode_photo
 
 

@@ -29,8 +29,8 @@ from small_library import (
     store_library,
 )
 
-from photoage.database.store import RunCounts, Store
-from photoage.records import PhotoFile
+from photoage.database.store import Store
+from photoage.records import PhotoFile, RunCounts
 
 
 @pytest.fixture(scope="module")

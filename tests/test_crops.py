@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import Engine
 
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, iter_faces
-from photoage.database.store import RunCounts, Store
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import iter_faces
+from photoage.database.store import Store
 from photoage.export.crops import CutTask, FaceCrop, _tasks, _windows, cut_faces, iter_crops
 from photoage.faces.align import align_crop
 from photoage.photos.decode import decode_photo
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 from tests.conftest import ScannedLibrary
 
 EYES_AND_MOUTH = np.array([[60, 60], [140, 60], [100, 105], [65, 137], [135, 137]], dtype=np.float32)

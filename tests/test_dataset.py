@@ -12,7 +12,7 @@ import pytest
 from labelled_faces import make_data, portraits, save
 
 from photoage.errors import DataError
-from photoage.faces.detector import default_detector, pick_subject
+from photoage.faces.detector_files import default_detector
 from photoage.faces.read import ReadOptions, read_photo
 from photoage.training.dataset import (
     StoredCrops,
@@ -20,6 +20,7 @@ from photoage.training.dataset import (
     cached_faces,
     labels_of,
     parse_name,
+    pick_subject,
     read_utkface,
 )
 

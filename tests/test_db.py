@@ -20,14 +20,14 @@ from photoage.database.connect import (
     current_revision,
     database_name,
     database_url,
-    decode_path,
-    default_database,
-    encode_path,
     head_revision,
     on_network_filesystem,
     open_database,
 )
-from photoage.database.query import FaceFilter, count_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import count_faces
+from photoage.database.sqlite import default_database
+from photoage.database.tables import decode_path, encode_path
 from photoage.errors import DatabaseError, SchemaError
 
 # A reader cannot remove the (empty) log it needed; the lock file is never removed, or it would not lock.
@@ -234,7 +234,8 @@ READ_AND_WRITE = """
 import sys
 from photoage.database.connect import open_database
 from photoage.errors import DatabaseError
-from photoage.database.query import FaceFilter, count_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import count_faces
 from photoage.database.store import Store
 for use in (
     lambda: count_faces(open_database(sys.argv[1], read_only=True), FaceFilter()),

@@ -24,19 +24,20 @@ from sqlalchemy import Engine
 from photoage.database import sqlite
 from photoage.database.connect import (
     REVISIONS,
-    Base,
     backup,
     check_integrity,
     current_revision,
-    decode_path,
     head_revision,
     migrations_folder,
     open_database,
     table_counts,
     upgrade,
 )
-from photoage.database.query import FIELDS, FaceFilter, iter_errors, iter_faces, iter_paths, iter_runs
+from photoage.database.face_filter import FaceFilter
+from photoage.database.history import iter_errors, iter_runs
+from photoage.database.query import FIELDS, iter_faces, iter_paths
 from photoage.database.stats import library_stats
+from photoage.database.tables import Base, decode_path
 from photoage.errors import DatabaseError, DatabaseLockedError
 
 OLD_DATABASES = Path(__file__).parent / "old_databases"

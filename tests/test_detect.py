@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from photoage.errors import DetectorError, DeviceError
-from photoage.faces.detector import (
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import (
     DEFAULT_PACKAGE,
     TEACHER_FILE,
-    Detector,
     DetectorFile,
-    PhotoViews,
     default_detector,
     package_file,
-    pick_subject,
     resolve_detector,
 )
+from photoage.faces.views import PhotoViews
 from photoage.photos.decode import decode_photo
 from photoage.records import Detection, ImageArray
+from photoage.training.dataset import pick_subject
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_a_glance_costs_no_large_face_and_spares_other_photos_the_close_up(
     photo[-side:, :side] = close
     found = detector.detect(photo)
     with monkeypatch.context() as patch:
-        patch.setattr("photoage.faces.detector.GLANCE_FACE", 0)
+        patch.setattr("photoage.faces.views.GLANCE_FACE", 0)
         patch.setattr("photoage.faces.detector.GLANCE_THRESH", 0.0)
         everything = detector.detect(photo)
     assert len(found) == len(everything) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from photoage.errors import DeviceError
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 from photoage.faces.gpu_server import DetectionServer, RemoteDetector, ServerAddress
 from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
 from photoage.pool import PhotoPool

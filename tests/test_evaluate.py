@@ -15,22 +15,16 @@ import torch
 from click.testing import CliRunner, Result
 from labelled_faces import make_data, save
 
-from photoage.ages.model import AgeModel, CheckpointInfo, Interval, Predictor, save_checkpoint
+from photoage.ages.checkpoint import CheckpointInfo
+from photoage.ages.intervals import MIN_CALIBRATION, Interval, IntervalTable, calibrate, interval_bounds
+from photoage.ages.model import AgeModel, save_checkpoint
+from photoage.ages.predictor import Predictor
 from photoage.cli import cli
 from photoage.records import FloatArray
 from photoage.training.dataset import read_utkface
 from photoage.training.evaluate import EvaluateJob, chosen_samples, evaluate_crops
 from photoage.training.evaluate_scan import evaluate_scanned
-from photoage.training.metrics import (
-    AGE_BINS,
-    MIN_CALIBRATION,
-    IntervalTable,
-    bin_name,
-    calibrate,
-    interval_bounds,
-    measure,
-    report,
-)
+from photoage.training.metrics import AGE_BINS, bin_name, measure, report
 from photoage.training.splits import write_splits
 
 CROP = 64

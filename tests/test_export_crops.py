@@ -14,7 +14,8 @@ from PIL import Image
 from small_library import Run, runner, store_library
 
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, FaceRow
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow
 from photoage.export.crop_files import crop_name
 from photoage.export.crops import iter_crops
 

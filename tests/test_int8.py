@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from labelled_faces import make_data, portraits
 
 from photoage.ages.checkpoint import int8_path, read_checkpoint_info
-from photoage.ages.model import Predictor, load_model, normalise, save_checkpoint
+from photoage.ages.model import load_model, normalise, save_checkpoint
+from photoage.ages.predictor import Predictor
 from photoage.cli import cli
 from photoage.errors import CheckpointError, DeviceError
 from photoage.models import default_checkpoint
@@ -48,7 +49,7 @@ def test_fewer_threads_are_for_its_own_work_only(
         seen.append(torch.get_num_threads())
         return normalise(*arguments)
 
-    monkeypatch.setattr("photoage.ages.model.normalise", noted)
+    monkeypatch.setattr("photoage.ages.predictor.normalise", noted)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from photoage.ages.checkpoint import METADATA_KEY, CheckpointInfo, Interval
+from photoage.ages.checkpoint import METADATA_KEY, CheckpointInfo
+from photoage.ages.intervals import Interval
 from photoage.errors import CheckpointError, UsageError
-from photoage.faces.detector import DEFAULT_SHA256, default_detector
+from photoage.faces.detector_files import DEFAULT_SHA256, default_detector
 from photoage.models import checkpoints, default_checkpoint, download, known_models
 
 

@@ -21,11 +21,12 @@ from postgres_server import Server
 from small_library import real, runner, store_library
 from sqlalchemy import make_url, select
 
-from photoage.database.connect import Photo, database_name, database_url, open_database, reading
+from photoage.database.connect import database_name, database_url, open_database, reading
 from photoage.database.dialect import cause as cause_of
 from photoage.database.dialect import glob_as_regex
-from photoage.database.query import iter_errors
+from photoage.database.history import iter_errors
 from photoage.database.store import Store
+from photoage.database.tables import Photo
 from photoage.errors import DatabaseError, DatabaseLockedError
 from photoage.records import PhotoFile
 

@@ -18,16 +18,9 @@ from databases import Place, begin, opened, run_sql, save
 from sqlalchemy import Engine, event
 
 from photoage.database.connect import open_database
-from photoage.database.query import (
-    FIELDS,
-    SORTS,
-    FaceFilter,
-    FaceRow,
-    count_faces,
-    iter_errors,
-    iter_faces,
-    iter_paths,
-)
+from photoage.database.face_filter import SORTS, FaceFilter
+from photoage.database.history import iter_errors
+from photoage.database.query import FIELDS, FaceRow, count_faces, iter_faces, iter_paths
 from photoage.database.stats import AgeBin, FolderCount, YearCount, library_stats
 from photoage.database.store import Store
 from photoage.errors import UsageError

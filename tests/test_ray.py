@@ -16,9 +16,9 @@ import pytest
 from conftest import ScannedLibrary
 from faults.scanning import assert_same_rows, make_library, photoage, query, rows, wait_until
 
-from photoage.database.store import RunCounts
 from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
 from photoage.models import default_checkpoint
+from photoage.records import RunCounts
 from photoage.scan.options import ScanOptions, resolve_models
 from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
 from photoage.scan.ray_engine import RayEngine, gpu_actors

@@ -13,11 +13,10 @@ import pytest
 from conftest import SAMPLE_LIBRARY, ScannedLibrary
 from faults.scanning import assert_same_rows, photoage, query, rows
 
-from photoage.database.store import RunCounts
 from photoage.errors import DecodeError, LibraryError
 from photoage.photos import remote
 from photoage.photos.walk import WalkOptions, check_roots, files_from, walk
-from photoage.records import PhotoFile, WalkProblem
+from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
 
@@ -166,7 +165,8 @@ def test_a_storage_that_is_not_known_is_one_line(tmp_path: Path) -> None:
 
 def test_local_paths_never_load_it(tmp_path: Path) -> None:
     code = (
-        "import sys, photoage.reader, photoage.walk as w; list(w.walk(['.'])); print('fsspec' in sys.modules)"
+        "import sys, photoage.faces.read, photoage.photos.walk as w\n"
+        "list(w.walk(['.'])); print('fsspec' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert result.stdout == "False\n", result.stderr

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, iter_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import iter_faces
 from photoage.export.report.build import SIZE
 from tests.conftest import ScannedLibrary
 from tests.report_library import Stored, make_library, make_report

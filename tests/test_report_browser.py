@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from photoage.database.query import FaceFilter
+from photoage.database.face_filter import FaceFilter
 from tests.browser import Opened, chromium, open_page
 from tests.report_library import Stored, make_library, make_report
 from tests.test_report import HOSTILE

@@ -9,12 +9,15 @@ import pytest
 import torch
 from conftest import ScannedLibrary
 
-from photoage.ages.model import Predictor
+from photoage.ages.predictor import Predictor
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, FaceRow, iter_errors, iter_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.history import iter_errors
+from photoage.database.query import FaceRow, iter_faces
 from photoage.errors import DecodeError
 from photoage.faces.align import align_crop
-from photoage.faces.detector import Detector, default_detector
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import default_detector
 from photoage.models import default_checkpoint
 from photoage.photos.decode import decode_photo
 from photoage.scan.options import ScanOptions

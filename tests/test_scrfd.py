@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 
 from photoage.faces import scrfd
-from photoage.faces.detector import Detector, default_detector
+from photoage.faces.detector import Detector
+from photoage.faces.detector_files import default_detector
 from photoage.faces.merge_convs import merge_convs
 from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray

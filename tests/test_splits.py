@@ -12,7 +12,7 @@ import pytest
 from labelled_faces import make_data, portraits, save, variant
 
 from photoage.errors import DataError
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, Sample, align_samples, read_utkface
 from photoage.training.metrics import AGE_BINS
 from photoage.training.splits import (

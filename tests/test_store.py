@@ -24,9 +24,11 @@ from databases import (
     stored_ages,
 )
 
-from photoage.database.known import SAME_CONTENT, SAME_SIZE, IdSet, KnownPhotos
-from photoage.database.query import FaceFilter, iter_errors, iter_faces
-from photoage.database.store import KnownPhoto, Store
+from photoage.database.face_filter import FaceFilter
+from photoage.database.history import iter_errors
+from photoage.database.known import SAME_CONTENT, SAME_SIZE, IdSet, KnownPhoto, KnownPhotos
+from photoage.database.query import iter_faces
+from photoage.database.store import Store
 from photoage.errors import DatabaseError
 from photoage.records import DetectOptions, Estimate, PhotoFile
 

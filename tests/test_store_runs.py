@@ -30,10 +30,12 @@ from databases import (
 )
 
 from photoage.database import sqlite
-from photoage.database.query import FaceFilter, count_faces, iter_faces, iter_runs
-from photoage.database.store import RunCounts, Store
+from photoage.database.face_filter import FaceFilter
+from photoage.database.history import iter_runs
+from photoage.database.query import count_faces, iter_faces
+from photoage.database.store import Store
 from photoage.errors import DatabaseError, DatabaseLockedError
-from photoage.records import Estimate
+from photoage.records import Estimate, RunCounts
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pyarrow.parquet
 import pytest
 from small_library import ANNA, HEADER, LATIN, PROGRAM, Run, real, runner, store_library
 
-from photoage.database.connect import decode_path
 from photoage.database.query import FaceRow
+from photoage.database.tables import decode_path
 from photoage.errors import PhotoageError
 from photoage.export import tabular
 from photoage.export.tabular import write_parquet, write_sqlite

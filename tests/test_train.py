@@ -19,11 +19,13 @@ from labelled_faces import make_data, variant
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
-from photoage.ages.checkpoint import CheckpointInfo, Interval
-from photoage.ages.model import AgeModel, Predictor, initial_model, load_checkpoint, save_checkpoint
+from photoage.ages.checkpoint import CheckpointInfo
+from photoage.ages.intervals import Interval
+from photoage.ages.model import AgeModel, initial_model, load_checkpoint, save_checkpoint
+from photoage.ages.predictor import Predictor
 from photoage.cli import cli
 from photoage.errors import CheckpointError, DataError
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 from photoage.training.config import TrainConfig, TrainProgress, scaled_schedule
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
 from photoage.training.distill import Teacher

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from small_library import PROGRAM, real
 
-from photoage.database.connect import decode_path
+from photoage.database.tables import decode_path
 from photoage.photos import watch as watching
 from photoage.photos.walk import WalkOptions, walk, walk_changed
 from photoage.photos.watch import watch

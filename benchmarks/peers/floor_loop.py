@@ -16,7 +16,7 @@ import simplejpeg
 from onnxruntime import InferenceSession, SessionOptions
 
 from photoage.ages.checkpoint import int8_path, read_checkpoint_info
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 from photoage.models import default_checkpoint
 
 BATCH = 32

@@ -17,7 +17,7 @@ from insightface.utils import face_align
 from onnxruntime import SessionOptions
 from torchvision.models import resnet50
 
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 
 
 def main() -> None:

@@ -13,28 +13,14 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from photoage.ages.intervals import Interval
 from photoage.errors import CheckpointError
-from photoage.faces.align import TEMPLATE_VERSION
+from photoage.records import TEMPLATE_VERSION
 
 ARCHITECTURE = "torchvision.resnet50/fc=1"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 METADATA_KEY = "photoage"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
-
-    Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
-    and to add. Method: Vovk's Mondrian split-conformal prediction; together, both sides cover
-    `coverage` of the calibration residuals.
-    """
-
-    coverage: float
-    edges: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
 
 
 @dataclass(frozen=True)

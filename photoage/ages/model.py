@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import platform
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,39 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from photoage.ages.checkpoint import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     METADATA_KEY,
     CheckpointInfo,
-    Interval,
-    int8_path,
     read_checkpoint_info,
 )
-from photoage.ages.int8 import Int8Model
-from photoage.digest import file_sha256
-from photoage.errors import CheckpointError, DeviceError
-from photoage.records import Estimate
-from photoage.training.metrics import interval_bounds
-
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "AgeModel",
-    "CheckpointInfo",
-    "Interval",
-    "Predictor",
-    "autocast_dtype",
-    "choose_device",
-    "initial_model",
-    "load_checkpoint",
-    "load_model",
-    "load_weights",
-    "normalise",
-    "read_checkpoint_info",
-    "save_checkpoint",
-]
-
-MAX_AGE = 116.0
+from photoage.errors import CheckpointError
 
 
 class AgeModel(nn.Module):
@@ -85,108 +55,6 @@ def normalise(crops: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ..
     x = crops.permute(0, 3, 1, 2).contiguous().float()
     shift, spread = (torch.tensor(each, device=x.device).view(1, 3, 1, 1) for each in (mean, std))
     return x.mul_(1 / (255 * spread)).sub_(shift / spread)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` to a device; raises `DeviceError` when CUDA is asked for in vain."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device is available to PyTorch (see `photoage doctor`)")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The half precision that pays on this device, or None to stay in float32.
-
-    On a CPU without bf16 arithmetic, bf16 is emulated and several times slower than float32.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else None
-
-
-PRECISIONS = ("auto", "int8", "half", "float")
-
-
-class Predictor:
-    """A loaded checkpoint on a device, ready to estimate batches of crops."""
-
-    def __init__(
-        self, path: Path, device: torch.device, precision: str = "auto", threads: int | None = None
-    ) -> None:
-        """`precision` is `int8` (CPU only), `half` (bf16 or fp16), `float`, or `auto`; `threads` is for
-        8-bit arithmetic and for preparing crops, all cores by default.
-
-        `auto` takes on a CPU the 8-bit form of the checkpoint if there is one, which is twice as fast
-        as bf16 and costs next to nothing (docs/model_card.md); else half precision where it pays.
-        Raises `CheckpointError` when a file is not usable, `DeviceError` when the device has no such
-        precision.
-        """
-        self.path, self.device = path, device
-        self.info = read_checkpoint_info(path)
-        self.dtype: torch.dtype | None = None
-        self._model: Callable[[torch.Tensor], torch.Tensor]
-        self._threads = threads or torch.get_num_threads()
-        int8 = _int8_model(path, device, precision, self._threads)
-        if int8 is not None:
-            self.precision, self._model = "int8", int8
-            return
-        self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        if precision in ("auto", "half"):
-            self.dtype = autocast_dtype(device)
-        if precision == "half" and self.dtype is None:
-            raise DeviceError("this processor has no fast half precision")
-        self.precision = str(self.dtype or torch.float32).removeprefix("torch.")
-
-    @torch.inference_mode()
-    def predict(self, crops: torch.Tensor) -> torch.Tensor:
-        """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages in years on the CPU, within 0 to 116."""
-        if len(crops) == 0:
-            return torch.empty(0)
-        with _torch_threads(self._threads):
-            x = normalise(crops.to(self.device, non_blocking=True), self.info.mean, self.info.std)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            ages = self._model(x)
-            if self.info.flip_average:
-                ages = (ages + self._model(x.flip(3))) / 2
-        return ages.float().clamp_(0.0, MAX_AGE).cpu()
-
-    def estimate(self, crops: torch.Tensor, batch_size: int = 64) -> list[Estimate]:
-        """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
-        parts = [self.predict(part) for part in torch.split(crops, batch_size)]
-        ages = torch.cat([torch.empty(0), *parts]).numpy()
-        low, high = interval_bounds(ages, self.info.interval)
-        return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Torch's own threads, which wait for each other spinning, no more than `count` for the moment."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _int8_model(checkpoint: Path, device: torch.device, precision: str, threads: int) -> Int8Model | None:
-    """The 8-bit form of a checkpoint, if it is wanted and, unless it must be, there and in order."""
-    if precision == "int8" and device.type != "cpu":
-        raise DeviceError("8-bit precision is for the CPU only")
-    # Made and measured on x86; elsewhere it runs, but whether it pays is not known.
-    wanted = precision == "auto" and device.type == "cpu" and platform.machine() in ("x86_64", "AMD64")
-    path = int8_path(checkpoint)
-    if precision != "int8" and not (wanted and path.is_file()):
-        return None
-    try:
-        return Int8Model(path, file_sha256(checkpoint), threads)
-    except CheckpointError:
-        if precision == "int8":
-            raise
-        return None
 
 
 def load_model(path: Path) -> AgeModel:

@@ -11,7 +11,7 @@ from photoage.cli.options import output_form
 from photoage.cli.output import Column, print_json, print_paths, print_rows
 
 if TYPE_CHECKING:
-    from photoage.database.query import UnreadableRow
+    from photoage.database.history import UnreadableRow
 
 COLUMNS = (Column("Kind", 12), Column("File"), Column("Cause"))
 
@@ -29,7 +29,7 @@ def errors(context: Context, form: str | None) -> None:
       photoage errors
       photoage errors -0 | xargs -0 ls -l
     """
-    from photoage.database.query import iter_errors
+    from photoage.database.history import iter_errors
 
     with context.reading() as engine:
         rows = iter_errors(engine)

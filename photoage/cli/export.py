@@ -19,7 +19,8 @@ from photoage.cli.output import face_writer, stdout_text
 from photoage.errors import UsageError
 
 if TYPE_CHECKING:
-    from photoage.database.query import FaceFilter, FaceRow
+    from photoage.database.face_filter import FaceFilter
+    from photoage.database.query import FaceRow
 
 SUFFIXES = {
     "csv": "csv",

@@ -15,7 +15,7 @@ from photoage.cli.output import print_line
 from photoage.errors import PhotoageError, UsageError
 
 if TYPE_CHECKING:
-    from photoage.database.query import FaceFilter
+    from photoage.database.face_filter import FaceFilter
 
 ANY_LEFT = 1  # the exit code when a photo had to be left out, as exiftool and rclone have it
 CROP_SIZE = 224  # pixels

@@ -57,7 +57,7 @@ def list_models(context: Context, as_json: bool) -> None:
 
 
 def _describe(model: Model) -> dict[str, Any]:
-    from photoage.digest import file_sha256
+    from photoage.files import file_sha256
 
     there = model.path is not None and model.path.is_file()
     return {
@@ -84,7 +84,7 @@ def path(context: Context, kind: str) -> None:
     Example:
       photoage models path detector
     """
-    from photoage.faces.detector import default_detector
+    from photoage.faces.detector_files import default_detector
     from photoage.models import default_checkpoint
 
     found = default_detector().path if kind == "detector" else default_checkpoint()

@@ -109,7 +109,7 @@ def face_filter(function: Function) -> Function:
 
     @wraps(function)
     def with_filter(*args: Any, **options: Any) -> Any:
-        from photoage.database.query import FaceFilter
+        from photoage.database.face_filter import FaceFilter
 
         if (years := options.pop("year")) is not None:
             if options["from_date"] or options["to_date"]:

@@ -20,7 +20,8 @@ from photoage.cli.output import (
 from photoage.errors import UsageError
 
 if TYPE_CHECKING:
-    from photoage.database.query import FaceFilter, FaceRow
+    from photoage.database.face_filter import FaceFilter
+    from photoage.database.query import FaceRow
 
 COLUMNS = (
     Column("Age", 5, right=True),

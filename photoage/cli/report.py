@@ -17,7 +17,7 @@ from photoage.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from photoage.database.query import FaceFilter
+    from photoage.database.face_filter import FaceFilter
     from photoage.export.report.build import ReportSummary
 
 

@@ -10,7 +10,7 @@ from photoage.cli.context import Context, global_options
 from photoage.cli.output import Column, print_json, print_rows
 
 if TYPE_CHECKING:
-    from photoage.database.query import RunRow
+    from photoage.database.history import RunRow
 
 COLUMNS = (
     Column("Run", 4, right=True),
@@ -38,7 +38,7 @@ def runs(context: Context, as_json: bool) -> None:
       photoage runs
       photoage runs --json
     """
-    from photoage.database.query import iter_runs
+    from photoage.database.history import iter_runs
 
     with context.reading() as engine:
         rows = iter_runs(engine)

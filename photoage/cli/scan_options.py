@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoage.cli.context import Context
+from photoage.paths import is_remote
 
 if TYPE_CHECKING:
-    from photoage.database.store import RunCounts
+    from photoage.records import RunCounts
     from photoage.scan.options import ScanOptions, ScanSummary
 
 Function = Callable[..., Any]
@@ -99,15 +100,16 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
     import os
 
     from photoage.errors import LibraryError
+    from photoage.paths import absolute
     from photoage.photos import remote
     from photoage.photos.decode import DecodeOptions
-    from photoage.photos.walk import WalkOptions, absolute
+    from photoage.photos.walk import WalkOptions
     from photoage.records import DetectOptions
     from photoage.scan.options import ScanOptions
 
     roots = [absolute(path) for path in paths]
     for root in roots:
-        if remote.is_remote(root):
+        if is_remote(root):
             remote.check_root(root)
         elif not os.path.lexists(root):
             raise LibraryError(f"{root}: no such file or folder; nothing was scanned or marked missing")

@@ -158,7 +158,7 @@ def train(
     """
     if schedule is not None and epochs is not None:
         raise click.UsageError("give --schedule or --epochs, not both")
-    from photoage.ages.model import choose_device
+    from photoage.ages.predictor import choose_device
     from photoage.training.run import TrainJob, default_teacher, run_training
 
     if teacher == "default":

@@ -29,35 +29,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from photoage.database.dialect import backend, cause
 from photoage.database.sqlite import default_database
 from photoage.database.tables import (
-    RUN_COUNTS,
     Base,
-    CheckpointRow,
-    DetectorRow,
     EstimateRow,
     Face,
-    PathText,
     Photo,
-    ScanRun,
-    decode_path,
-    encode_path,
 )
 from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
 from photoage.filesystem import filesystem_type, is_network
-
-__all__ = [
-    "RUN_COUNTS",
-    "Base",
-    "CheckpointRow",
-    "DetectorRow",
-    "EstimateRow",
-    "Face",
-    "PathText",
-    "Photo",
-    "ScanRun",
-    "decode_path",
-    "default_database",
-    "encode_path",
-]
 
 # Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
 REVISIONS = ("0001",)

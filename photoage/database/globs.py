@@ -35,8 +35,6 @@ def folder_of(pattern: str) -> str:
 
 
 def _is_absolute(pattern: str) -> bool:
-    from photoage.photos.remote import (
-        is_remote,  # imports NumPy, which a query without patterns does not need
-    )
+    from photoage.paths import is_remote
 
     return os.path.isabs(pattern) or is_remote(pattern)

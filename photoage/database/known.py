@@ -12,15 +12,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 from sqlalchemy import ColumnElement, Engine, Select, and_, column, exists, select, values
 
-from photoage.database.connect import (
-    CheckpointRow,
-    DetectorRow,
-    EstimateRow,
-    Face,
-    Photo,
-    database_errors,
-    database_name,
-)
+from photoage.database.connect import database_errors, database_name
+from photoage.database.tables import CheckpointRow, DetectorRow, EstimateRow, Face, Photo
 from photoage.errors import DatabaseError
 from photoage.records import FloatArray
 

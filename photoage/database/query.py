@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from datetime import date, datetime, time
-from typing import Any, Literal, NamedTuple, get_args
+from datetime import datetime, time
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -16,30 +15,21 @@ from sqlalchemy import (
     Select,
     Text,
     func,
-    literal,
     select,
     type_coerce,
 )
 
-from photoage.database.connect import (
-    RUN_COUNTS,
+from photoage.database.connect import database_errors, database_name, reading
+from photoage.database.dialect import backend, unindexed
+from photoage.database.face_filter import FaceFilter, Sort
+from photoage.database.globs import folder_of, path_tests
+from photoage.database.tables import (
     CheckpointRow,
     DetectorRow,
     EstimateRow,
     Face,
     Photo,
-    ScanRun,
-    database_errors,
-    database_name,
-    decode_path,
-    reading,
 )
-from photoage.database.dialect import backend, unindexed
-from photoage.database.globs import folder_of, path_tests
-from photoage.errors import UsageError
-
-Sort = Literal["path", "age", "date", "score", "interval", "faces"]
-SORTS: tuple[str, ...] = get_args(Sort)
 
 # An index gives matches in its own order, and reading their rows in that order costs some ten times
 # as much per row as reading the whole table does: it pays for less than this share of the faces.
@@ -48,48 +38,6 @@ FEW = 1000  # rows that are always worth it
 ROUNDING = 0.0005  # stored ages have three decimals; their difference in binary may miss by less
 
 # --- the filter ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class FaceFilter:
-    """Which faces, in what order. Bounds are inclusive; None does not restrict.
-
-    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo; dates
-    are the camera's, so photos without one never match them. `path_glob` is described in
-    docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
-    a date come last either way. Raises `UsageError` when the filter makes no sense.
-    """
-
-    min_age: float | None = None
-    max_age: float | None = None
-    from_date: date | None = None
-    to_date: date | None = None
-    path_glob: str | None = None
-    min_faces: int | None = None
-    max_faces: int | None = None
-    min_score: float | None = None
-    max_interval: float | None = None
-    sort: Sort = "path"
-    descending: bool = False
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for low, high in (("min_age", "max_age"), ("from_date", "to_date"), ("min_faces", "max_faces")):
-            least, most = getattr(self, low), getattr(self, high)
-            if least is not None and most is not None and least > most:
-                raise UsageError(f"{_option(low)} {least} is above {_option(high)} {most}: nothing can match")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
-                raise UsageError(f"{_option(field.name)} {value} makes no sense")
-        if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
-            raise UsageError("--path is empty or holds a NUL character: nothing can match")
-        if self.sort not in SORTS:
-            raise UsageError(f"--sort {self.sort}: choose one of {', '.join(SORTS)}")
-
-
-def _option(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
 
 
 # --- faces --------------------------------------------------------------------------------------
@@ -326,62 +274,3 @@ def _only_estimates(wanted: FaceFilter) -> bool:
 
 
 # --- unreadable photos and scan runs ------------------------------------------------------------
-
-
-class UnreadableRow(NamedTuple):
-    path: str
-    kind: str
-    message: str
-
-
-class RunRow(NamedTuple):
-    """One scan run. `counts` by the names of RunCounts' fields, except photos_seen."""
-
-    id: int
-    started_at: datetime
-    finished_at: datetime | None
-    status: str
-    roots: list[str]
-    options: dict[str, Any]
-    detector: str
-    checkpoint: str
-    version: str
-    counts: dict[str, int]
-
-
-def iter_errors(engine: Engine) -> Iterator[UnreadableRow]:
-    """Photos whose status is `unreadable`, by path."""
-    unreadable = Photo.status == literal("unreadable", literal_execute=True)  # as the index has it
-    photos = select(Photo.path, Photo.error_kind, Photo.error_message).where(unreadable).order_by(Photo.path)
-    name = database_name(engine.url)
-    with database_errors(name), engine.connect() as connection, reading(connection).execute(photos) as found:
-        for path, kind, message in found:
-            yield UnreadableRow(path, kind or "", message or "")
-
-
-def iter_runs(engine: Engine) -> Iterator[RunRow]:
-    """Scan runs, oldest first."""
-    counts = [column for column in ScanRun.__table__.columns if column.key in RUN_COUNTS]
-    runs = (
-        select(
-            ScanRun.id,
-            ScanRun.started_at,
-            ScanRun.finished_at,
-            ScanRun.status,
-            ScanRun.roots,
-            ScanRun.options,
-            DetectorRow.name,
-            CheckpointRow.name,
-            ScanRun.version,
-            *counts,
-        )
-        .join(DetectorRow, DetectorRow.id == ScanRun.detector_id)
-        .join(CheckpointRow, CheckpointRow.id == ScanRun.checkpoint_id)
-        .order_by(ScanRun.id)
-    )
-    name = database_name(engine.url)
-    with database_errors(name), engine.connect() as connection, reading(connection).execute(runs) as found:
-        for row in found:
-            numbers = dict(zip(RUN_COUNTS, row[-len(RUN_COUNTS) :], strict=True))
-            run = RunRow._make((*row[: -len(RUN_COUNTS)], numbers))
-            yield run._replace(roots=[decode_path(root) for root in run.roots])

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, select
 
-from photoage.database.connect import Photo, database_errors, database_name
+from photoage.database.connect import database_errors, database_name
+from photoage.database.tables import Photo
 
 
 class ScannedFile(NamedTuple):

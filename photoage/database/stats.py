@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, Text, func, select, type_coerce
 
-from photoage.database.connect import EstimateRow, Face, Photo, database_errors, database_name, reading
+from photoage.database.connect import database_errors, database_name, reading
+from photoage.database.tables import EstimateRow, Face, Photo
 
 BIN_YEARS = 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,6 +13,16 @@ from sqlalchemy.orm import aliased
 
 from photoage import __version__
 from photoage.database.connect import (
+    check_schema,
+    database_errors,
+    database_name,
+    make_engine,
+    open_database,
+    update_statistics,
+)
+from photoage.database.dialect import backend, upsert
+from photoage.database.known import KnownPhotos, all_or_nothing, chunks
+from photoage.database.tables import (
     Base,
     CheckpointRow,
     DetectorRow,
@@ -20,44 +30,12 @@ from photoage.database.connect import (
     Face,
     Photo,
     ScanRun,
-    check_schema,
-    database_errors,
-    database_name,
     encode_path,
-    make_engine,
-    open_database,
-    update_statistics,
 )
-from photoage.database.dialect import backend, upsert
-from photoage.database.known import KnownPhoto, KnownPhotos, all_or_nothing, chunks
 from photoage.errors import DatabaseError
-from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile
-
-__all__ = ["KnownPhoto", "RunCounts", "Store"]
+from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 MAX_MESSAGE = 1000  # characters
-
-
-@dataclass(slots=True)
-class RunCounts:
-    """What a scan run did, in photos (and `faces` found in the photos it read)."""
-
-    seen: int = 0
-    unchanged: int = 0
-    done: int = 0
-    unreadable: int = 0
-    missing: int = 0
-    relinked: int = 0
-    duplicates: int = 0
-    re_estimated: int = 0
-    faces: int = 0
-
-    @property
-    def finished(self) -> int:
-        """Photos that this run needs to do nothing more with."""
-        return (
-            self.unchanged + self.done + self.unreadable + self.relinked + self.duplicates + self.re_estimated
-        )
 
 
 class Store(KnownPhotos):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from PIL import Image
 from sqlalchemy import Engine
 
-from photoage.database.query import FaceFilter, FaceRow, iter_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow, iter_faces
 from photoage.errors import PhotoageError
 from photoage.export.crops import iter_crops
 from photoage.files import write_whole

@@ -12,7 +12,7 @@ import numpy as np
 
 from photoage.errors import DecodeError
 from photoage.faces.align import align_crop, crop_transform
-from photoage.faces.read import BYTES_PER_PIXEL, read_file
+from photoage.photos.content import BYTES_PER_PIXEL, read_file
 from photoage.photos.decode import DecodeOptions, decode_bytes
 from photoage.pool import Outcome, PhotoPool
 from photoage.records import FloatArray, ImageArray, PhotoFile
@@ -20,7 +20,8 @@ from photoage.records import FloatArray, ImageArray, PhotoFile
 if TYPE_CHECKING:  # a worker, which imports this module, must not wait for the database's libraries
     from sqlalchemy import Engine
 
-    from photoage.database.query import FaceFilter, FaceRow
+    from photoage.database.face_filter import FaceFilter
+    from photoage.database.query import FaceRow
 
 LOOK_AHEAD = 600  # faces whose crops are in memory at a time, unless they are large:
 LOOK_AHEAD_BYTES = 128 * 1024 * 1024
@@ -73,7 +74,7 @@ def iter_crops(
     """
     if not 1 <= size <= MAX_SIZE or not 0 <= margin <= 10:
         raise ValueError(f"crops of {size} pixels with a margin of {margin}")
-    from photoage.scan.options import PHOTO_TIMEOUT, default_workers
+    from photoage.pool import PHOTO_TIMEOUT, default_workers
 
     edge = round(size * margin / (1 + 2 * margin))
     ahead = max(1, min(LOOK_AHEAD, LOOK_AHEAD_BYTES // (size * size * 3)))

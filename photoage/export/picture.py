@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 from sqlalchemy import Engine
 
-from photoage.database.query import FaceFilter, FaceRow, iter_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow, iter_faces
 from photoage.database.scanned_file import ScannedFile, scanned_files
 from photoage.errors import PhotoageError
 from photoage.photos.decode import DecodeOptions, decode_photo

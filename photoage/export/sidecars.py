@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Engine
 
-from photoage.database.query import FaceFilter, FaceRow, iter_faces
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow, iter_faces
 from photoage.database.scanned_file import ScannedFile, scanned_files
 from photoage.errors import DecodeError, PhotoageError
 from photoage.export.xmp import SidecarError, merged

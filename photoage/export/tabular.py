@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from photoage.database.connect import encode_path
 from photoage.database.query import FIELDS, FaceRow
+from photoage.database.tables import encode_path
 from photoage.errors import PhotoageError
 
 if TYPE_CHECKING:

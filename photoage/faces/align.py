@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from photoage.records import FloatArray, ImageArray
 
-TEMPLATE_VERSION = "utk200-scrfd500m-1"
 TEMPLATE_FRAME = 200.0
 # Mean SCRFD-500M landmark positions over all UTKFace aligned images, in a 200x200 frame.
 TEMPLATE = np.array(

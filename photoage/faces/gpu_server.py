@@ -14,7 +14,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from photoage.errors import DeviceError, PhotoageError
-from photoage.faces.detector import DET_SIZE, DET_THRESH, Detector, DetectorFile, Found, PhotoViews
+from photoage.faces.detector import DET_SIZE, DET_THRESH, Detector
+from photoage.faces.detector_files import DetectorFile
+from photoage.faces.views import Found, PhotoViews
 from photoage.records import Detection, ImageArray
 
 BATCH = 32  # photos that go through the detector together, if as many are waiting

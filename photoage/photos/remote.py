@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +9,8 @@ from typing import Any
 from photoage.errors import DecodeError, LibraryError
 from photoage.records import PhotoFile, WalkProblem
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 # What storages call the time of the last change.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
-
-
-def is_remote(path: str) -> bool:
-    return _SCHEME.match(path) is not None
 
 
 def check_root(root: str) -> None:

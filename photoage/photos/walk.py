@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from unicodedata import normalize
 
+from photoage.paths import absolute, is_remote
 from photoage.photos import remote
 from photoage.records import PhotoFile, WalkProblem
 
@@ -64,7 +65,7 @@ def walk(roots: Sequence[str], options: WalkOptions = WalkOptions()) -> Iterator
     """
     walker = _Walker({absolute(root) for root in roots}, options)
     for root in sorted(walker.roots):
-        yield from walker.walk_remote(root) if remote.is_remote(root) else walker.walk_root(root)
+        yield from walker.walk_remote(root) if is_remote(root) else walker.walk_root(root)
 
 
 def walk_changed(
@@ -93,7 +94,7 @@ def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
     for name in _names(lines):
         if (path := absolute(os.fsdecode(name))) not in seen:
             seen.add(path)
-            yield remote.examine(path) if remote.is_remote(path) else _examine(path)
+            yield remote.examine(path) if is_remote(path) else _examine(path)
 
 
 def check_roots(roots: Sequence[str]) -> RootCheck:
@@ -101,7 +102,7 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
     absent, empty = [], []
     for root in roots:
         try:
-            if remote.is_remote(root):
+            if is_remote(root):
                 if remote.is_empty(root):
                     empty.append(root)
             elif stat.S_ISDIR(os.stat(root).st_mode):
@@ -111,11 +112,6 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
         except OSError:
             absent.append(root)
     return RootCheck(tuple(absent), tuple(empty))
-
-
-def absolute(path: str) -> str:
-    """The path as it is stored: whatever it is relative to, and without doubled or trailing slashes."""
-    return path.rstrip("/") if remote.is_remote(path) else os.path.abspath(path)
 
 
 class _Walker:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from photoage.faces.gpu_server import DetectionServer
-from photoage.faces.read import ReadOptions, ReadPhoto, hash_photo, read_photo
-from photoage.pool import Outcome, PhotoPool
+from photoage.faces.read import ReadPhoto
+from photoage.pool import Outcome
 from photoage.records import Estimate, FloatArray, PhotoFile
-from photoage.scan.options import ScanModels, ScanOptions, default_workers
 
 if TYPE_CHECKING:
-    from photoage.ages.model import Predictor
     from photoage.database.known import KnownPhoto
     from photoage.scan.plan import Planned
 
 T = TypeVar("T")
-
-FEW = 50  # photos that are stored together before one has been decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,120 +49,3 @@ class Engine(Protocol):
 
     def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
         """Read photos and estimate their faces; some photos at a time, to be stored together."""
-
-
-class LocalEngine:
-    """Worker processes read; this process estimates in batches."""
-
-    def __init__(self, options: ScanOptions, models: ScanModels, device: str) -> None:
-        self._options, self._device = options, device
-        self._read_options = read_options(options, models, device)
-        # A GPU has one owner: this process. On a CPU every worker detects by itself.
-        self._server = DetectionServer(models.detector, device) if device == "cuda" else None
-        workers = options.workers or default_workers()
-        self._pool = PhotoPool(workers, timeout=options.photo_timeout)
-        self._predictor = _LoadingPredictor(models, device, options.precision, (workers + 2) // 3)
-
-    def __enter__(self) -> Self:
-        if self._server is not None:
-            self._server.__enter__()
-            self._read_options = replace(self._read_options, server=self._server.address)
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.__exit__(*error)
-        if self._server is not None:
-            self._server.__exit__(*error)
-
-    def prepare(self) -> None:
-        self._predictor.start()
-
-    def hash(self, files: Iterable[Planned]) -> Iterator[Outcome[Planned, tuple[PhotoFile, str]]]:
-        return self._pool.run(hash_photo, files, lambda planned: (planned.file.path, self._read_options))
-
-    def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
-        outcomes = self._pool.run(
-            read_photo,
-            tasks,
-            lambda task: (task.file.path, self._read_options, task.landmarks, task.hashes),
-        )
-        waiting: list[Outcome[PhotoTask, ReadPhoto]] = []
-        for outcome in outcomes:
-            waiting.append(outcome)
-            if outcome.value is not None and not outcome.value.known:
-                # A scan that never comes here never imports torch.
-                yield from estimate(
-                    chain(waiting, outcomes),
-                    self._predictor.get,
-                    crop_size=self._read_options.crop_size,
-                    batch_size=self._options.batch_size,
-                    device=self._device,
-                )
-                return
-            if len(waiting) == FEW:
-                yield [(each, []) for each in waiting]
-                waiting = []
-        if waiting:
-            yield [(each, []) for each in waiting]
-
-
-def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:
-    return ReadOptions(
-        models.detector, models.info.crop_size, device, detect=options.detect, max_pixels=options.max_pixels
-    )
-
-
-def estimate(
-    outcomes: Iterable[Outcome[T, ReadPhoto]],
-    predictor: Callable[[], Predictor],
-    *,
-    crop_size: int,
-    batch_size: int,
-    device: str,
-) -> Iterator[list[Finished[T]]]:
-    """Estimate the faces of photos as they come, in batches. Imports torch."""
-    from photoage.scan.batches import chunk_loader
-
-    loader = chunk_loader(outcomes, batch_size=batch_size, crop_size=crop_size, pin_memory=device == "cuda")
-    for chunk in loader:
-        estimates = iter(predictor().estimate(chunk.crops, batch_size))
-        yield [
-            (outcome, list(islice(estimates, len(outcome.value.crops) if outcome.value else 0)))
-            for outcome in chunk.outcomes
-        ]
-
-
-class _LoadingPredictor:
-    """The age model, loaded in the background while the first photos are read."""
-
-    def __init__(self, models: ScanModels, device: str, precision: str, threads: int) -> None:
-        self._checkpoint, self._device = models.checkpoint, device
-        self._precision, self._threads = precision, threads
-        self._thread: threading.Thread | None = None
-        self._predictor: Predictor | None = None
-        self._error: BaseException | None = None
-
-    def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._load, daemon=True)
-            self._thread.start()
-
-    def get(self) -> Predictor:
-        self.start()
-        assert self._thread is not None
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._predictor is not None
-        return self._predictor
-
-    def _load(self) -> None:
-        try:
-            from photoage.ages.model import Predictor, choose_device
-
-            self._predictor = Predictor(
-                self._checkpoint, choose_device(self._device), self._precision, self._threads
-            )
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
-            self._error = error

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from photoage.ages.checkpoint import CheckpointInfo, read_checkpoint_info
-from photoage.digest import file_sha256
-from photoage.faces.detector import DetectorFile, cuda_driver_present, resolve_detector
+from photoage.faces.detector import cuda_driver_present
+from photoage.faces.detector_files import DetectorFile, resolve_detector
+from photoage.files import file_sha256
 from photoage.models import default_checkpoint
 from photoage.photos.decode import DecodeOptions
 from photoage.photos.walk import WalkOptions
+from photoage.pool import PHOTO_TIMEOUT
 from photoage.records import DetectOptions
 
 if TYPE_CHECKING:
-    from photoage.database.store import RunCounts  # SQLAlchemy is nothing for the workers of a cluster
-
-PHOTO_TIMEOUT = 120.0  # seconds; the largest real photos take a few
+    from photoage.records import RunCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +89,14 @@ def scan_device(options: ScanOptions, detector: DetectorFile) -> str:
     Raises `DeviceError` when a GPU is required and either library cannot really use it.
     """
     if options.require_gpu or options.device == "cuda":
-        from photoage.ages.model import choose_device
+        from photoage.ages.predictor import choose_device
         from photoage.faces.detector import Detector
 
         choose_device("cuda")
         Detector(detector, device="cuda")
         return "cuda"
     if options.device == "auto" and cuda_driver_present():
-        from photoage.ages.model import choose_device
+        from photoage.ages.predictor import choose_device
 
         return choose_device("auto").type
     return "cpu"
-
-
-def default_workers() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
 from photoage.database.known import KnownPhoto, KnownPhotos
-from photoage.photos import remote
 from photoage.records import PhotoFile, WalkProblem
 
 CHUNK = 500  # files looked up in the database with one query
@@ -115,16 +113,3 @@ class Plan:
 
 def _changed(file: PhotoFile, known: KnownPhoto) -> bool:
     return (file.size, file.mtime_ns) != (known.size, known.mtime_ns)
-
-
-def is_gone(path: str) -> bool:
-    """Whether nothing is at `path` any more; a path that cannot be examined is not gone."""
-    if remote.is_remote(path):
-        return remote.is_gone(path)
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False

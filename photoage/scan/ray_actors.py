@@ -13,11 +13,11 @@ import numpy as np
 from photoage.errors import CheckpointError, DetectorError, PhotoageError
 from photoage.faces.read import hash_photo, read_photo
 from photoage.pool import Outcome, PhotoPool
-from photoage.scan.engine import estimate, read_options
+from photoage.scan.local import estimate, read_options
 from photoage.scan.options import ScanModels, ScanOptions, resolve_models
 
 if TYPE_CHECKING:
-    from photoage.ages.model import Predictor
+    from photoage.ages.predictor import Predictor
 
 Column = dict[str, Any]
 ITEM = "item"  # the one column of what comes back
@@ -122,7 +122,7 @@ class EstimateActor:
 
     def _load(self) -> Predictor:
         if self._predictor is None:
-            from photoage.ages.model import Predictor, choose_device
+            from photoage.ages.predictor import Predictor, choose_device
 
             checkpoint = self._job.models().checkpoint
             device = choose_device(self._job.device)

@@ -7,12 +7,14 @@ from itertools import chain
 from typing import Any
 
 from photoage.database.known import IdSet, KnownPhotos
-from photoage.database.store import RunCounts, Store
+from photoage.database.store import Store
 from photoage.errors import DecodeError
+from photoage.photos.content import is_gone
 from photoage.photos.walk import check_roots
+from photoage.records import RunCounts
 from photoage.scan.engine import Engine, Finished, PhotoTask
 from photoage.scan.options import ScanModels, ScanOptions
-from photoage.scan.plan import Action, Plan, Planned, PlanOptions, is_gone
+from photoage.scan.plan import Action, Plan, Planned, PlanOptions
 
 NAMED = 20  # photos left for the next scan that are named; an unplugged drive has thousands
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from photoage.database.connect import database_file, database_url, on_network_filesystem, open_database
 from photoage.database.known import KnownPhotos
-from photoage.database.store import RunCounts, Store
+from photoage.database.store import Store
 from photoage.errors import DatabaseError
 from photoage.photos.walk import walk
-from photoage.records import PhotoFile, WalkProblem
-from photoage.scan.engine import Engine, LocalEngine
+from photoage.records import PhotoFile, RunCounts, WalkProblem
+from photoage.scan.engine import Engine
+from photoage.scan.local import LocalEngine
 from photoage.scan.options import ScanOptions, ScanSummary, resolve_models, scan_device
 from photoage.scan.plan import Action, Plan, Planned
 from photoage.scan.record import ScanRun, plan_options

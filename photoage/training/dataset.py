@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from photoage.errors import DataError, DecodeError
-from photoage.faces.align import TEMPLATE_VERSION
-from photoage.faces.detector import DetectorFile, pick_subject
+from photoage.faces.detector_files import DetectorFile
 from photoage.faces.read import ReadOptions, read_photo
 from photoage.pool import PhotoPool
-from photoage.records import FloatArray, ImageArray
+from photoage.records import TEMPLATE_VERSION, Detection, FloatArray, ImageArray
 
 # age_gender_ethnicity_timestamp.jpg.chip.jpg, as the UTKFace page describes it.
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?:\.jpg)?(?:\.chip)?\.(?:jpe?g|png|webp)", re.IGNORECASE)
@@ -247,3 +246,14 @@ def labels_of(samples: Iterable[Sample]) -> dict[str, FloatArray | Any]:
         "gender": np.array([s.gender for s in rows], dtype=np.int64),
         "ethnicity": np.array([s.ethnicity for s in rows], dtype=np.int64),
     }
+
+
+def pick_subject(detections: Sequence[Detection], width: int, height: int) -> Detection | None:
+    """The face a data-set image is about: the largest one, discounted by distance from the centre."""
+
+    def weight(face: Detection) -> float:
+        x1, y1, x2, y2 = face.bbox
+        off = ((x1 + x2) / 2 - width / 2) ** 2 + ((y1 + y2) / 2 - height / 2) ** 2
+        return (x2 - x1) * (y2 - y1) - 2.0 * off
+
+    return max(detections, key=weight, default=None)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from photoage.ages.model import MAX_AGE
+from photoage.ages.predictor import MAX_AGE
 from photoage.errors import CheckpointError
 from photoage.training.loaders import LabelledBatch
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from photoage.ages.model import Predictor, choose_device
+from photoage.ages.predictor import Predictor, choose_device
 from photoage.errors import DataError
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
 from photoage.records import Estimate, FloatArray
 from photoage.training.dataset import ETHNICITIES, GENDERS, Sample, align_samples, labels_of, read_utkface
 from photoage.training.metrics import report

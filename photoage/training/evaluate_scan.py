@@ -12,11 +12,12 @@ import numpy as np
 
 from photoage.ages.checkpoint import read_checkpoint_info
 from photoage.database.connect import open_database
-from photoage.database.query import FaceFilter, FaceRow, iter_faces
-from photoage.faces.detector import pick_subject
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow, iter_faces
 from photoage.records import Detection, Estimate, PhotoFile
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
+from photoage.training.dataset import pick_subject
 from photoage.training.evaluate import EvaluateJob, Evaluation, chosen_samples
 
 

@@ -14,27 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from photoage.ages.model import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    MAX_AGE,
-    AgeModel,
-    CheckpointInfo,
-    Interval,
-    autocast_dtype,
-    normalise,
-    read_checkpoint_info,
-    save_checkpoint,
-)
+from photoage.ages.checkpoint import IMAGENET_MEAN, IMAGENET_STD, CheckpointInfo, read_checkpoint_info
+from photoage.ages.intervals import Interval, calibrate
+from photoage.ages.model import AgeModel, normalise, save_checkpoint
+from photoage.ages.predictor import MAX_AGE, autocast_dtype
 from photoage.errors import DataError
-from photoage.faces.align import TEMPLATE_VERSION
-from photoage.records import FloatArray
+from photoage.records import TEMPLATE_VERSION, FloatArray
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.dataset import AlignedFaces, Crops, labels_of
 from photoage.training.distill import Teacher
 from photoage.training.loaders import LabelledBatch, training_loader
 from photoage.training.log import TrainLog
-from photoage.training.metrics import calibrate, measure
+from photoage.training.metrics import measure
 from photoage.training.state import TrainState
 
 MAX_GRADIENT = 5.0

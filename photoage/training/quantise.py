@@ -23,9 +23,9 @@ import torch
 from photoage.ages.checkpoint import CheckpointInfo, int8_path, read_checkpoint_info
 from photoage.ages.int8 import INPUT, SOURCE_KEY
 from photoage.ages.model import AgeModel, load_model, normalise
-from photoage.digest import file_sha256
 from photoage.errors import CheckpointError, DataError
-from photoage.faces.detector import default_detector
+from photoage.faces.detector_files import default_detector
+from photoage.files import file_sha256
 from photoage.records import ImageArray
 from photoage.training.dataset import align_samples, read_utkface
 from photoage.training.splits import read_splits

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from photoage.ages.model import CheckpointInfo, choose_device
-from photoage.digest import file_sha256
+from photoage.ages.checkpoint import CheckpointInfo
+from photoage.ages.predictor import choose_device
 from photoage.errors import CheckpointError, DataError, UsageError
-from photoage.faces.detector import DEFAULT_PACKAGE, TEACHER_FILE, default_detector, package_file
+from photoage.faces.detector_files import DEFAULT_PACKAGE, TEACHER_FILE, default_detector, package_file
+from photoage.files import file_sha256
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.dataset import (
     FRAME_MARGIN,

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from photoage.database.connect import check_integrity, open_database
-from photoage.database.store import RunCounts
+from photoage.records import RunCounts
 from photoage.scan.options import ScanOptions, ScanSummary
 from photoage.scan.scan import scan as run_scan
 

@@ -23,9 +23,9 @@ from faults.scanning import (
     statuses,
     without_privileges,
 )
-from photoage.database.connect import decode_path
+from photoage.database.tables import decode_path
 from photoage.errors import DecodeError
-from photoage.faces.read import read_file
+from photoage.photos.content import read_file
 from photoage.photos.walk import WalkOptions
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")

@@ -317,7 +317,7 @@ def test_photos_that_prove_to_be_known_cost_no_torch(scanned: Scanned) -> None:
 
 
 def test_known_photos_are_stored_a_few_at_a_time(scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("photoage.scan.engine.FEW", 2)
+    monkeypatch.setattr("photoage.scan.local.FEW", 2)
     for name in ("1.jpg", "6.jpg", "flower.jpg"):
         os.utime(scanned.folder / name, (1, 1))
     assert scan(scanned.folder, database=scanned.database).counts.unchanged == 4

@@ -25,7 +25,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from photoage import __version__
-from photoage.database.query import FaceFilter
+from photoage.database.face_filter import FaceFilter
 from photoage.export.crops import FaceCrop, iter_crops
 from photoage.records import ImageArray
 

@@ -1,0 +1,54 @@
+"""Which faces a question is about, and in what order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Literal, get_args
+
+from photoage.errors import UsageError
+
+Sort = Literal["path", "age", "date", "score", "interval", "faces"]
+SORTS: tuple[str, ...] = get_args(Sort)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFilter:
+    """Which faces, in what order. Bounds are inclusive; None does not restrict.
+
+    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo; dates
+    are the camera's, so photos without one never match them. `path_glob` is described in
+    docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
+    a date come last either way. Raises `UsageError` when the filter makes no sense.
+    """
+
+    min_age: float | None = None
+    max_age: float | None = None
+    from_date: date | None = None
+    to_date: date | None = None
+    path_glob: str | None = None
+    min_faces: int | None = None
+    max_faces: int | None = None
+    min_score: float | None = None
+    max_interval: float | None = None
+    sort: Sort = "path"
+    descending: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for low, high in (("min_age", "max_age"), ("from_date", "to_date"), ("min_faces", "max_faces")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise UsageError(f"{_option(low)} {least} is above {_option(high)} {most}: nothing can match")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
+                raise UsageError(f"{_option(field.name)} {value} makes no sense")
+        if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
+            raise UsageError("--path is empty or holds a NUL character: nothing can match")
+        if self.sort not in SORTS:
+            raise UsageError(f"--sort {self.sort}: choose one of {', '.join(SORTS)}")
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
