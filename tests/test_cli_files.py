@@ -93,6 +93,28 @@ def test_a_failed_export_leaves_the_old_file(database: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir() if "damaged" not in path.name) == ["faces.csv"]
 
 
+def test_an_export_is_added_to_what_is_no_file_of_its_own(database: Path, tmp_path: Path) -> None:
+    """`(echo header; photoage export -o /dev/stdout; echo footer) > log`, `| wc -l`, and `>(wc -l)`."""
+    csv = real(database, "export", "-o", "-").stdout
+    script = f"""
+      echo header > log
+      {PROGRAM} export -o /dev/stdout --format csv >> log
+      (echo header; {PROGRAM} export -o /dev/stdout; echo footer) > group
+      {PROGRAM} export -o /dev/stdout | cat > piped
+      {PROGRAM} export -o >(cat > substituted); wait $!
+    """
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PHOTOAGE_DB": str(database)}
+    )
+    assert done.returncode == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "log": b"header\n" + csv,
+        "group": b"header\n" + csv + b"footer\n",
+        "piped": csv,
+        "substituted": csv,
+    }
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(database: Path) -> None:
     done = real(database, "export", "-o", "/dev/full", "--format", "csv")

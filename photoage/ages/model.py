@@ -20,6 +20,7 @@ from photoage.ages.checkpoint import (
     read_checkpoint_info,
 )
 from photoage.errors import CheckpointError
+from photoage.files import replacing_path
 
 
 class AgeModel(nn.Module):
@@ -66,15 +67,14 @@ def load_model(path: Path) -> AgeModel:
 
 
 def save_checkpoint(path: Path, backbone: nn.Module, info: CheckpointInfo) -> None:
-    """Write a checkpoint in half precision; the file appears whole or not at all."""
+    """Write a checkpoint in half precision, whole or not at all. Raises `PhotoageError`."""
     weights = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in backbone.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    partial = path.with_name(path.name + ".part")
-    save_file(weights, partial, metadata={METADATA_KEY: json.dumps(asdict(info), sort_keys=True)})
-    partial.replace(path)
+    with replacing_path(path) as file:
+        save_file(weights, file, metadata={METADATA_KEY: json.dumps(asdict(info), sort_keys=True)})
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:

@@ -13,10 +13,10 @@ import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.export_photos import PhotoDestination, photo_destinations
-from photoage.cli.files import replacing, replacing_binary, replacing_path
 from photoage.cli.options import face_filter
 from photoage.cli.output import face_writer, stdout_text
 from photoage.errors import UsageError
+from photoage.files import is_stream, replacing_binary, replacing_path, replacing_text
 
 if TYPE_CHECKING:
     from photoage.database.face_filter import FaceFilter
@@ -38,7 +38,7 @@ FORMATS = ("csv", "json", "jsonl", "parquet", "sqlite")
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
-    help="Format of the file. [default: from its extension; csv on stdout]",
+    help="Format of the file. [default: from its extension; csv on stdout and to pipes]",
 )
 @photo_destinations
 @face_filter
@@ -54,7 +54,7 @@ def export(
 
     A file is .csv, .json, .jsonl, .parquet or .sqlite. It appears only when it is complete; a failed
     export leaves the old one as it was. Parquet needs pyarrow: pip install 'photoage[parquet]'. An
-    SQLite file has one table, faces.
+    SQLite file has one table, faces. A pipe or device, /dev/stdout too, is written to as it is.
 
     --sidecar xmp writes IMG.JPG.xmp beside each photo, for programs such as digiKam and exiftool: the
     matching faces as regions (mwg-rs, of the image as it is stored), with their ages in the regions'
@@ -85,20 +85,21 @@ def export(
     if output is None:
         raise UsageError("say where to: -o FILE, --sidecar xmp or --crops FOLDER")
     chosen = format or _format_of(output)
-    if chosen == "sqlite" and output == "-":
-        raise UsageError("an SQLite file cannot be written to stdout; name one with -o")
-    if output != "-":
+    streamed = output == "-" or is_stream(output)
+    if chosen == "sqlite" and streamed:
+        raise UsageError("an SQLite file cannot be written to stdout, pipes or devices; name a file with -o")
+    if not streamed:
         _refuse_database(output)
     from photoage.database.query import iter_faces
 
     with context.reading() as engine:
         _write(iter_faces(engine, faces), output, chosen)
-    if output != "-":
+    if not streamed:
         context.say(f"wrote {output}")
 
 
 def _format_of(output: str) -> str:
-    if output == "-":
+    if output == "-" or is_stream(output):
         return "csv"
     suffix = Path(output).suffix.lower().removeprefix(".")
     if suffix not in SUFFIXES:
@@ -139,5 +140,5 @@ def _write(faces: Iterable[FaceRow], output: str, chosen: str) -> None:
             write_parquet(faces, file)
     else:
         write, errors = face_writer(chosen)
-        with stdout_text(errors) if output == "-" else replacing(Path(output), errors) as out:
+        with stdout_text(errors) if output == "-" else replacing_text(Path(output), errors) as out:
             write(faces, out)

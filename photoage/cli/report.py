@@ -13,6 +13,7 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import face_filter
 from photoage.errors import UsageError
+from photoage.files import is_stream, replacing_binary
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -50,13 +51,14 @@ def report(context: Context, output: str, opened: bool, workers: int | None, fac
       photoage report -o report.html --open
       photoage report --year 2012-2015 --min-score 0.6 -o children.html --max-age 12
     """
-    if output != "-" and Path(output).suffix.lower() not in (".html", ".htm"):
+    streamed = output == "-" or is_stream(output)
+    if not streamed and Path(output).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output}: the extension is neither .html nor .htm")
-    if output == "-" and opened:
+    if streamed and opened:
         raise UsageError("--open needs a file; name one with -o")
     with context.reading() as engine:
         summary = _write(context, engine, faces, output, workers)
-    if output != "-":
+    if not streamed:
         context.say(f"wrote {output}")
     if summary.without_picture:
         context.say(
@@ -73,7 +75,6 @@ def report(context: Context, output: str, opened: bool, workers: int | None, fac
 def _write(
     context: Context, engine: Engine, faces: FaceFilter, output: str, workers: int | None
 ) -> ReportSummary:
-    from photoage.cli.files import replacing_binary
     from photoage.export.report.build import write_report
 
     with _progress(context, engine, faces) as progress:

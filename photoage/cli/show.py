@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.files import replacing_binary
 from photoage.errors import PhotoageError, UsageError
+from photoage.files import is_stream, replacing_binary
 
 
 @click.command()
@@ -61,6 +61,9 @@ def _check_output(photo: str, output: str, launch: bool) -> None:
             raise UsageError("--open and -o - cannot be combined")
         if sys.stdout.isatty():
             raise UsageError("a picture on a terminal is unreadable; name a file with -o, or use a pipe")
+    elif is_stream(output):
+        if launch:
+            raise UsageError(f"--open needs a file; {output} is none")
     elif Path(output).suffix.lower() != ".png":
         raise UsageError(f"{output}: the picture is a PNG; give it the extension .png")
     elif os.path.exists(output) and os.path.exists(photo) and os.path.samefile(output, photo):

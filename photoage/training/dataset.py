@@ -23,6 +23,7 @@ import numpy.typing as npt
 from photoage.errors import DataError, DecodeError
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.read import ReadOptions, read_photo
+from photoage.files import replacing_path, write_whole
 from photoage.pool import PhotoPool
 from photoage.records import TEMPLATE_VERSION, Detection, FloatArray, ImageArray
 
@@ -224,15 +225,13 @@ def cached_faces(
     if not index_path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         side = size + 2 * margin
-        partial = stem.with_suffix(f".part{os.getpid()}")
-        array = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(samples), side, side, 3))
-        found = _align_into(array, samples, ReadOptions(detector, size, margin=margin), workers, progress)
-        array.flush()
-        partial.replace(array_path)
+        with replacing_path(array_path) as partial:
+            array = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(samples), side, side, 3))
+            found = _align_into(array, samples, ReadOptions(detector, size, margin=margin), workers, progress)
+            array.flush()
         # The index is written last: without it, the array counts as absent.
         missing = [sample.name for sample, has_face in zip(samples, found, strict=True) if not has_face]
-        partial.write_text(json.dumps({"missed": missing}))
-        partial.replace(index_path)
+        write_whole(str(index_path), json.dumps({"missed": missing}).encode())
     missed = set(json.loads(index_path.read_text())["missed"])
     kept = [sample for sample in samples if sample.name not in missed]
     return AlignedFaces(kept, StoredCrops(array_path, np.arange(len(kept))), sorted(missed))

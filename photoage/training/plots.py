@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from photoage.errors import PhotoageError
+from photoage.files import replacing_binary
 from photoage.records import FloatArray
 from photoage.training.metrics import AGE_BINS, bin_name
 
@@ -85,7 +86,5 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise PhotoageError(f"{path}: {error.strerror or error}") from error
+    with replacing_binary(path) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -25,7 +25,7 @@ from photoage.ages.int8 import INPUT, SOURCE_KEY
 from photoage.ages.model import AgeModel, load_model, normalise
 from photoage.errors import CheckpointError, DataError
 from photoage.faces.detector_files import default_detector
-from photoage.files import file_sha256
+from photoage.files import file_sha256, replacing_path
 from photoage.records import ImageArray
 from photoage.training.dataset import align_samples, read_utkface
 from photoage.training.splits import read_splits
@@ -62,8 +62,7 @@ def quantise(job: QuantiseJob) -> Path:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise CheckpointError("quantising needs more packages: pip install 'photoage[train]'") from error
-    partial = out.with_name(out.name + ".part")
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with replacing_path(out) as partial, tempfile.TemporaryDirectory() as folder, _silence():
         exported = Path(folder) / "float.onnx"
         _export(model, info.crop_size, exported)
         quantize_static(
@@ -83,7 +82,6 @@ def quantise(job: QuantiseJob) -> Path:
             extra_options={"CalibPercentile": PERCENTILE},
         )
         _sign(partial, file_sha256(job.checkpoint))
-    partial.replace(out)
     return out
 
 

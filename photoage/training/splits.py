@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from photoage.errors import DataError
+from photoage.files import replacing_text
 from photoage.records import FloatArray
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Crops, Sample
 from photoage.training.metrics import AGE_BINS
@@ -55,14 +56,12 @@ def write_splits(
     path: Path, samples: Sequence[Sample], splits: Mapping[str, str], groups: Sequence[int]
 ) -> None:
     """A splits file that `read_splits` reads; `groups` has one number per sample."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with replacing_text(path, errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for sample, group in zip(samples, groups, strict=True):
             row = (sample.name, sample.age, sample.gender, sample.ethnicity, splits[sample.name], group)
             writer.writerow(row)
-    partial.replace(path)
 
 
 def grouped_split(samples: Sequence[Sample], groups: Sequence[int]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from photoage.ages.model import initial_model
 from photoage.errors import DataError
+from photoage.files import replacing_path
 from photoage.training.config import TrainConfig
 from photoage.training.distill import AuxiliaryHeads, Teacher
 
@@ -52,7 +53,7 @@ class TrainState:
                     ours.copy_(theirs)
 
     def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
-        """Write the state; the file appears whole or not at all."""
+        """Write the state, whole or not at all. Raises `PhotoageError`."""
         tensors: dict[str, torch.Tensor] = {}
         for prefix, module in (("model", self.model), ("ema", self.ema), ("heads", self.heads)):
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
@@ -62,9 +63,8 @@ class TrainState:
         if teacher is not None:
             tensors |= {f"teacher.{k}": v for k, v in teacher.statistics.items()}
         position = {"epoch": self.epoch, "step": self.step, "config": asdict(config)}
-        partial = path.with_name(path.name + ".part")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": json.dumps(position)})
-        partial.replace(path)
+        with replacing_path(path) as file:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, file, {"state": json.dumps(position)})
 
     def load(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
         """Raises `DataError` for an unreadable state or one of a different configuration."""
