@@ -30,6 +30,12 @@ FACES_PER_PHOTO = (0.35, 0.28, 0.17, 0.09, 0.05, 0.03, 0.03)  # share of photos 
 REPEATS = 3
 
 
+PHOTO = (
+    "id, path, size, mtime_ns, content_hash, width, height, taken_at, status, error_kind, error_message,"
+    " detector_id, detect_key, scan_run_id, scanned_at"
+)
+
+
 def generate(file: Path, faces: int, seed: int = 1) -> None:
     """Fill a new database with random photos, folder by folder in no particular order."""
     open_database(str(file), create=True).dispose()
@@ -42,20 +48,21 @@ def generate(file: Path, faces: int, seed: int = 1) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
         connection.execute("INSERT INTO detector VALUES (1, 'scrfd_500m_bnkps', 'd')")
-        connection.execute("INSERT INTO checkpoint VALUES (1, 'resnet50', 'c')")
+        connection.execute("INSERT INTO checkpoint (id, name, sha256) VALUES (1, 'resnet50', 'c')")
         run = (1, "2026-01-01T00:00:00Z", "finished", "[]", "{}", 1, 1, "0", *[0] * 9)
         connection.execute(
             f"INSERT INTO scan_run VALUES (?, ?, NULL, {', '.join('?' * (len(run) - 2))})", run
         )
         marks = ", ".join("?" * 15)
-        connection.executemany(f"INSERT INTO photo VALUES ({marks})", _photos(random, len(counts)))
+        connection.executemany(f"INSERT INTO photo ({PHOTO}) VALUES ({marks})", _photos(random, len(counts)))
         photo_ids = np.repeat(np.arange(1, len(counts) + 1), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
         indices = np.arange(faces) - first
         boxes = random.uniform(0, 3000, (faces, 4)).round(3)
         scores = random.beta(8, 2, faces).round(3)
         connection.executemany(
-            "INSERT INTO face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO face (id, photo_id, face_index, x1, y1, x2, y2, det_score, landmarks)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             zip(
                 range(1, faces + 1),
                 photo_ids.tolist(),
@@ -69,7 +76,8 @@ def generate(file: Path, faces: int, seed: int = 1) -> None:
         ages = np.clip(random.normal(34, 18, faces), 0.5, 99).round(3)
         widths = random.uniform(4, 14, faces).round(3)
         connection.executemany(
-            "INSERT INTO estimate VALUES (?, ?, 1, ?, ?, ?, 1)",
+            "INSERT INTO estimate (id, face_id, checkpoint_id, age, age_low, age_high, current)"
+            " VALUES (?, ?, 1, ?, ?, ?, 1)",
             zip(
                 range(1, faces + 1),
                 range(1, faces + 1),

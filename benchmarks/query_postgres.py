@@ -46,7 +46,9 @@ INSERT INTO checkpoint (id, name, sha256) VALUES (1, 'resnet50', 'c');
 INSERT INTO scan_run SELECT 1, '2026-01-01T00:00:00Z', NULL, 'finished', '[]', '{{}}', 1, 1, '0',
     0, 0, 0, 0, 0, 0, 0, 0, 0;
 SELECT setseed(0.5);
-INSERT INTO photo SELECT i,
+INSERT INTO photo (id, path, size, mtime_ns, content_hash, width, height, taken_at, status, error_kind,
+    error_message, detector_id, detect_key, scan_run_id, scanned_at)
+SELECT i,
     format('/home/ann/Pictures/%s/%s-%s event %s/IMG_%s.JPG', year, year, lpad(month::text, 2, '0'),
            lpad((folder / 312)::text, 4, '0'), lpad(i::text, 7, '0')),
     2000000 + i % 4000000, 1500000000000000000 + i, md5(i::text), 4000, 3000,
@@ -56,14 +58,16 @@ INSERT INTO photo SELECT i,
 FROM generate_series(1, {photos}) AS i,
     LATERAL (SELECT (i / 200 * 7919::bigint % ({photos} / 200 + 1))::int AS folder) AS f,
     LATERAL (SELECT 2000 + folder % 26 AS year, folder / 26 % 12 + 1 AS month) AS m;
-INSERT INTO face SELECT row_number() OVER (), photo, index,
+INSERT INTO face (id, photo_id, face_index, x1, y1, x2, y2, det_score, landmarks)
+SELECT row_number() OVER (), photo, index,
     trunc(random() * 3e6) / 1e3, trunc(random() * 3e6) / 1e3,
     trunc(random() * 3e6) / 1e3, trunc(random() * 3e6) / 1e3, round((0.5 + random() / 2)::numeric, 3)::float,
     '[[117.31, 93.47], [234.62, 186.94], [351.93, 280.41], [469.24, 373.88], [586.55, 467.35]]'
 FROM (SELECT i AS photo, random() AS lot FROM generate_series(1, {photos}) AS i OFFSET 0) AS photos,
     LATERAL generate_series(0, width_bucket(lot, ARRAY[0.35, 0.63, 0.80, 0.89, 0.94, 0.97]) - 1) AS index
     LIMIT {faces};
-INSERT INTO estimate SELECT id, id, 1, age, round((age - width)::numeric, 3)::float,
+INSERT INTO estimate (id, face_id, checkpoint_id, age, age_low, age_high, current)
+SELECT id, id, 1, age, round((age - width)::numeric, 3)::float,
     round((age + width)::numeric, 3)::float, true
 FROM (SELECT id, round(least(99, greatest(0.5, 34 + 18 * sqrt(-2 * ln(1 - random())) * cos(6.2832 * random())
       ))::numeric, 3)::float AS age, 4 + random() * 10 AS width FROM face OFFSET 0) AS faces;

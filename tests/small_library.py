@@ -20,7 +20,7 @@ from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCoun
 PROGRAM = Path(sys.executable).with_name("photoage")
 HEADER = (
     "path,face_index,age,age_low,age_high,det_score,x1,y1,x2,y2,photo_width,photo_height,taken_at,scanned_at,"
-    "detector,checkpoint"
+    "detector,checkpoint,date_source,person,age_source,page"
 )
 ANNA = "/photos/2019/anna.jpg"
 OLD = "/photos/2020/old.jpg"

@@ -31,6 +31,7 @@ from photoage.database.tables import decode_path, encode_path
 from photoage.errors import DatabaseError, SchemaError
 
 # A reader cannot remove the (empty) log it needed; the lock file is never removed, or it would not lock.
+FACE = "id, photo_id, face_index, x1, y1, x2, y2, det_score, landmarks"
 LEFT_BY_READING = {"photoage.db-shm", "photoage.db-wal", "photoage.db.scan.lock"}
 
 
@@ -100,7 +101,9 @@ def test_a_new_database_has_the_newest_schema_and_safe_settings(tmp_path: Path) 
                 "synchronous": 1,
             }
             with pytest.raises(exc.IntegrityError, match="FOREIGN KEY"):
-                connection.exec_driver_sql("INSERT INTO face VALUES (1, 99, 0, 0, 0, 1, 1, 0.5, '[]')")
+                connection.exec_driver_sql(
+                    f"INSERT INTO face ({FACE}) VALUES (1, 99, 0, 0, 0, 1, 1, 0.5, '[]')"
+                )
 
 
 def test_names_of_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,8 @@ def test_a_database_of_every_revision_is_upgraded_and_loses_nothing(revision: st
         assert current_revision(engine) == head_revision()
         assert check_integrity(engine) == []
         assert table_counts(engine) == {
-            "checkpoint": 1, "detector": 1, "scan_run": 1, "photo": 7, "face": 5, "estimate": 5
+            "checkpoint": 1, "detector": 1, "scan_run": 1, "photo": 7, "face": 5, "estimate": 5,
+            "recogniser": 0, "embedding": 0, "person": 0, "person_face": 0, "person_apart": 0,
         }  # fmt: skip
         faces = list(iter_faces(engine, FaceFilter(sort="age")))
         assert [face.age for face in faces] == [5.0, 8.5, 34.25, 45.0, 71.0]
@@ -235,10 +236,13 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 number = 0
 while True:
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO photo SELECT NULL, '/w/' || ?, 1, 1, 'h', 1, 1, NULL, 'done', NULL, NULL,"
-                       " 1, 'k', 1, '2026-01-01T00:00:00Z'", (number,))
-    connection.execute("INSERT INTO face SELECT NULL, max(id), 0, 0, 0, 1, 1, 0.5, '[]' FROM photo")
-    connection.execute("INSERT INTO estimate SELECT NULL, max(id), 1, 30, 20, 40, 1 FROM face")
+    connection.execute("INSERT INTO photo (path, size, mtime_ns, content_hash, width, height, status, detector_id,"
+                       " detect_key, scan_run_id, scanned_at)"
+                       " SELECT '/w/' || ?, 1, 1, 'h', 1, 1, 'done', 1, 'k', 1, '2026-01-01T00:00:00Z'", (number,))
+    connection.execute("INSERT INTO face (photo_id, face_index, x1, y1, x2, y2, det_score, landmarks)"
+                       " SELECT max(id), 0, 0, 0, 1, 1, 0.5, '[]' FROM photo")
+    connection.execute("INSERT INTO estimate (face_id, checkpoint_id, age, age_low, age_high, current)"
+                       " SELECT max(id), 1, 30, 20, 40, 1 FROM face")
     connection.execute("COMMIT")
     number += 1
     if number == 10:

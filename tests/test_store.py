@@ -236,7 +236,11 @@ def test_the_database_itself_allows_one_current_estimate_per_face(store: Store, 
     begin(store, LATER_CHECKPOINT)
     store.close()
     with pytest.raises(Exception, match=r"(?i)unique"):
-        run_sql(path, "INSERT INTO estimate SELECT 9, face_id, 2, 1, 1, 1, true FROM estimate")
+        run_sql(
+            path,
+            "INSERT INTO estimate (id, face_id, checkpoint_id, age, age_low, age_high, current)"
+            " SELECT 9, face_id, 2, 1, 1, 1, true FROM estimate",
+        )
 
 
 # --- moves, duplicates, missing photos ----------------------------------------------------------

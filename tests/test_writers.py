@@ -14,7 +14,7 @@ from photoage.export.writers import write_csv, write_json, write_jsonl
 
 HEADER = (
     "path,face_index,age,age_low,age_high,det_score,x1,y1,x2,y2,photo_width,photo_height,"
-    "taken_at,scanned_at,detector,checkpoint"
+    "taken_at,scanned_at,detector,checkpoint,date_source,person,age_source,page"
 )
 ROW = FaceRow(
     "/photos/a.jpg", 0, 31.0, 22.12345, 40.5, 0.87, 1.5, 2.0, 30.25, 40.0, 640, 480, None,
@@ -33,14 +33,14 @@ def test_csv_header_and_numbers() -> None:
     assert header == HEADER
     assert line == (
         "/photos/a.jpg,0,31.0,22.123,40.5,0.87,1.5,2.0,30.25,40.0,640,480,,2026-01-02T03:04:05Z,"
-        "scrfd_500m,photoage-resnet50"
+        "scrfd_500m,photoage-resnet50,,,face,1"
     )
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_text_that_a_spreadsheet_would_run_is_neutralised(start: str) -> None:
     text = as_csv(ROW._replace(detector=f"{start}cmd|' /C calc'!A0"))
-    cell = list(csv.reader(io.StringIO(text, newline="")))[1][-2]
+    cell = list(csv.reader(io.StringIO(text, newline="")))[1][14]
     assert cell.startswith("'" + start)
 
 

@@ -38,7 +38,7 @@ from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
 from photoage.filesystem import filesystem_type, is_network
 
 # Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 CHUNK = 1000  # rows fetched at a time
 
 

@@ -212,7 +212,8 @@ def problems(connection: Connection) -> Iterator[str]:
         for key in table.foreign_keys:
             parent: Table = key.column.table
             absent = ~exists().where(key.column == key.parent)
-            orphans = select(table.c.id).where(key.parent.is_not(None), absent).order_by(table.c.id)
+            (row_id, *_) = table.primary_key
+            orphans = select(row_id).where(key.parent.is_not(None), absent).order_by(row_id)
             for row in connection.scalars(orphans.limit(100)):
                 yield f"{table.name} row {row} refers to a {parent.name} that is not there"
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     Text,
     func,
+    literal,
     select,
     type_coerce,
 )
@@ -65,6 +66,10 @@ class FaceRow(NamedTuple):
     scanned_at: str
     detector: str
     checkpoint: str
+    date_source: str | None = None
+    person: str | None = None
+    age_source: str = "face"
+    page: int = 1
 
 
 FIELDS = FaceRow._fields
@@ -86,6 +91,10 @@ _COLUMNS: tuple[Any, ...] = (
     type_coerce(Photo.scanned_at, Text),
     Photo.detector_id,  # these two are replaced by names
     EstimateRow.checkpoint_id,
+    Photo.date_source,
+    literal(None, Text),  # the person
+    EstimateRow.age_source,
+    Face.page,
 )
 _DETECTOR = FIELDS.index("detector")
 NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
@@ -125,7 +134,8 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
                 except TypeError as error:
                     raise ValueError("a face with a value that is not a number") from error
                 names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
-                yield FaceRow._make(own + names), row[len(FIELDS) :]
+                rest = row[_DETECTOR + 2 : len(FIELDS)]
+                yield FaceRow._make(own + names + rest), row[len(FIELDS) :]
 
 
 def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:

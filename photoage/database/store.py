@@ -221,7 +221,7 @@ class Store(KnownPhotos):
     def copy_faces(self, source_photo_id: int, file: PhotoFile) -> int:
         """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
         execute = self._connection.execute
-        source = execute(select(*_columns(Photo, *_CONTENT)).where(Photo.id == source_photo_id)).one()
+        source = execute(select(*_columns(Photo, *_COPIED)).where(Photo.id == source_photo_id)).one()
         (photo_id,) = self._put([self._photo_row(file, **source._asdict(), **_DONE)])
         if photo_id == source_photo_id:
             return photo_id
@@ -307,6 +307,7 @@ class Store(KnownPhotos):
                 "age_low": _rounded(estimate.age_low),
                 "age_high": _rounded(estimate.age_high),
                 "current": True,
+                "age_source": "face",
             }
             for face_id, estimate in estimates
         ]
@@ -329,10 +330,11 @@ _KEYS: dict[type[Base], tuple[str, ...]] = {
     CheckpointRow: ("sha256",),
     Photo: ("path",),
     Face: ("photo_id", "face_index"),
-    EstimateRow: ("face_id", "checkpoint_id"),
+    EstimateRow: ("face_id", "checkpoint_id", "age_source"),
 }
 # What reading a photo's content gave, apart from its faces.
 _CONTENT = ("content_hash", "width", "height", "taken_at", "detector_id", "detect_key")
+_COPIED = (*_CONTENT, "date_source", "turn", "pages")
 _DONE = {"status": "done", "error_kind": None, "error_message": None}
 
 

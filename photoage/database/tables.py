@@ -15,6 +15,8 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
+    Integer,
+    LargeBinary,
     MetaData,
     Text,
     TypeDecorator,
@@ -110,6 +112,9 @@ class LocalTime(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
+# PostgreSQL uses up an id with every attempt to insert a row that is there already; SQLite's have 64 bits.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
 # --- tables -----------------------------------------------------------------------------------
 
 
@@ -129,7 +134,7 @@ class Base(DeclarativeBase):
 class DetectorRow(Base):
     __tablename__ = "detector"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(PathText)
     sha256: Mapped[str] = mapped_column(unique=True)
 
@@ -137,9 +142,10 @@ class DetectorRow(Base):
 class CheckpointRow(Base):
     __tablename__ = "checkpoint"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(PathText)
     sha256: Mapped[str] = mapped_column(unique=True)
+    residuals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 # The columns of scan_run that count what the run did: photos, and the faces found in them.
@@ -162,14 +168,14 @@ class ScanRun(Base):
         CheckConstraint("status IN ('running', 'finished', 'interrupted', 'failed')", "status"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     started_at: Mapped[datetime] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     status: Mapped[str]
     roots: Mapped[list[Any]]  # as encode_path gives them
     options: Mapped[dict[str, Any]]
-    detector_id: Mapped[int] = mapped_column(ForeignKey("detector.id"))
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"))
+    detector_id: Mapped[int] = mapped_column(Id, ForeignKey("detector.id"))
+    checkpoint_id: Mapped[int] = mapped_column(Id, ForeignKey("checkpoint.id"))
     version: Mapped[str]
     photos_seen: Mapped[int] = mapped_column(default=0)
     unchanged: Mapped[int] = mapped_column(default=0)
@@ -200,7 +206,7 @@ class Photo(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     path: Mapped[str] = mapped_column(PathText, unique=True)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(Nanoseconds)
@@ -208,12 +214,18 @@ class Photo(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     taken_at: Mapped[datetime | None] = mapped_column(LocalTime, index=True)
+    date_source: Mapped[str | None]
+    sidecars: Mapped[str | None]  # names, sizes and times of the files beside it that may hold its date
+    turn: Mapped[int] = mapped_column(
+        default=0, server_default="0"
+    )  # degrees clockwise, beyond its orientation
+    pages: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # [width, height, turn] of each
     status: Mapped[str]
     error_kind: Mapped[str | None]
     error_message: Mapped[str | None]
-    detector_id: Mapped[int | None] = mapped_column(ForeignKey("detector.id"))
+    detector_id: Mapped[int | None] = mapped_column(Id, ForeignKey("detector.id"))
     detect_key: Mapped[str | None]
-    scan_run_id: Mapped[int] = mapped_column(ForeignKey("scan_run.id"))
+    scan_run_id: Mapped[int] = mapped_column(Id, ForeignKey("scan_run.id"))
     scanned_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
@@ -221,8 +233,8 @@ class Face(Base):
     __tablename__ = "face"
     __table_args__ = (UniqueConstraint("photo_id", "face_index"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    photo_id: Mapped[int] = mapped_column(ForeignKey("photo.id", ondelete="CASCADE"))
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    photo_id: Mapped[int] = mapped_column(Id, ForeignKey("photo.id", ondelete="CASCADE"))
     face_index: Mapped[int]
     x1: Mapped[float]
     y1: Mapped[float]
@@ -230,6 +242,9 @@ class Face(Base):
     y2: Mapped[float]
     det_score: Mapped[float]
     landmarks: Mapped[list[Any]]  # five [x, y], in pixels of the upright photo
+    page: Mapped[int] = mapped_column(default=1, server_default="1")
+    sharpness: Mapped[float | None]
+    yaw: Mapped[float | None]  # degrees
 
 
 class EstimateRow(Base):
@@ -237,7 +252,7 @@ class EstimateRow(Base):
 
     __tablename__ = "estimate"
     __table_args__ = (
-        UniqueConstraint("face_id", "checkpoint_id"),
+        UniqueConstraint("face_id", "checkpoint_id", "age_source"),
         Index(
             "uq_estimate_current",
             "face_id",
@@ -248,10 +263,63 @@ class EstimateRow(Base):
         Index("ix_estimate_age", "age", sqlite_where=text("current = 1"), postgresql_where=text("current")),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    face_id: Mapped[int] = mapped_column(ForeignKey("face.id", ondelete="CASCADE"))
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoint.id"))
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    face_id: Mapped[int] = mapped_column(Id, ForeignKey("face.id", ondelete="CASCADE"))
+    checkpoint_id: Mapped[int] = mapped_column(Id, ForeignKey("checkpoint.id"))
     age: Mapped[float]
     age_low: Mapped[float]
     age_high: Mapped[float]
     current: Mapped[bool]
+    age_source: Mapped[str] = mapped_column(default="face", server_default="face")
+    stratum: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+class RecogniserRow(Base):
+    __tablename__ = "recogniser"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(PathText)
+    sha256: Mapped[str] = mapped_column(unique=True)
+
+
+class Embedding(Base):
+    """Biometric data, stored only on request; in a table of its own, so that it can be forgotten."""
+
+    __tablename__ = "embedding"
+
+    face_id: Mapped[int] = mapped_column(Id, ForeignKey("face.id", ondelete="CASCADE"), primary_key=True)
+    recogniser_id: Mapped[int] = mapped_column(Id, ForeignKey("recogniser.id"))
+    vector: Mapped[bytes] = mapped_column(LargeBinary)  # 512 half-precision floats, little endian
+
+
+class Person(Base):
+    """`birth_date` is what the user gave, as precise as it is known; the fitted one is in decimal years."""
+
+    __tablename__ = "person"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str | None] = mapped_column(PLAIN_TEXT, unique=True)
+    birth_date: Mapped[str | None] = mapped_column(PLAIN_TEXT)
+    fitted_birth: Mapped[float | None]
+    fitted_low: Mapped[float | None]
+    fitted_high: Mapped[float | None]
+
+
+class PersonFace(Base):
+    """Which person a face shows; `source` says who told: the grouping, the user, or an import."""
+
+    __tablename__ = "person_face"
+    __table_args__ = (CheckConstraint("source IN ('found', 'user', 'import')", "source"),)
+
+    face_id: Mapped[int] = mapped_column(Id, ForeignKey("face.id", ondelete="CASCADE"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(Id, ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    source: Mapped[str]
+
+
+class PersonApart(Base):
+    """A face of which the user said that it does not show this person."""
+
+    __tablename__ = "person_apart"
+
+    face_id: Mapped[int] = mapped_column(Id, ForeignKey("face.id", ondelete="CASCADE"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(Id, ForeignKey("person.id", ondelete="CASCADE"), primary_key=True)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS = 50_000  # of one row group: some MB in memory, and large enough to compress well
-INTEGERS = ("face_index", "photo_width", "photo_height")
+INTEGERS = ("face_index", "photo_width", "photo_height", "page")
 TEXTS = ("path", "detector", "checkpoint")
+WORDS = ("date_source", "person", "age_source")
 TIMES = ("taken_at", "scanned_at")
 
 
@@ -102,7 +103,7 @@ def _typed(row: FaceRow) -> tuple[Any, ...]:
 def _arrow_type(name: str) -> pyarrow.DataType:
     import pyarrow
 
-    if name in TEXTS:
+    if name in TEXTS or name in WORDS:
         return pyarrow.string()
     if name in INTEGERS:
         return pyarrow.int32()
@@ -112,6 +113,6 @@ def _arrow_type(name: str) -> pyarrow.DataType:
 
 
 def _sqlite_type(name: str) -> str:
-    if name in TEXTS or name in TIMES:
+    if name in TEXTS or name in WORDS or name in TIMES:
         return "TEXT"
     return "INTEGER" if name in INTEGERS else "REAL"
