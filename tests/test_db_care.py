@@ -236,9 +236,10 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 number = 0
 while True:
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO photo (path, size, mtime_ns, content_hash, width, height, status, detector_id,"
-                       " detect_key, scan_run_id, scanned_at)"
-                       " SELECT '/w/' || ?, 1, 1, 'h', 1, 1, 'done', 1, 'k', 1, '2026-01-01T00:00:00Z'", (number,))
+    connection.execute("INSERT INTO photo (path, size, mtime_ns, content_hash, width, height, status,"
+                       " detector_id, detect_key, scan_run_id, scanned_at)"
+                       " VALUES ('/w/' || ?, 1, 1, 'h', 1, 1, 'done', 1, 'k', 1, '2026-01-01T00:00:00Z')",
+                       (number,))
     connection.execute("INSERT INTO face (photo_id, face_index, x1, y1, x2, y2, det_score, landmarks)"
                        " SELECT max(id), 0, 0, 0, 1, 1, 0.5, '[]' FROM photo")
     connection.execute("INSERT INTO estimate (face_id, checkpoint_id, age, age_low, age_high, current)"

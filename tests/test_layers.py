@@ -34,7 +34,7 @@ ONLY_IN = {
     "torch": {"ages", "scan.batches", "scan.ray_actors", "training", "doctor"},
     "pillow_heif": {"photos", "doctor"},
     "alembic": {"database"},
-    "sqlalchemy": {"database", "people", "export", "cli.context"},
+    "sqlalchemy": {"database", "people", "export", "cli"},
     "lxml": {"photos", "export", "people"},
     "pyarrow": {"export"},
     "fsspec": {"photos"},
