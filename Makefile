@@ -1,26 +1,37 @@
-# make demo: set up and scan sample_library/.   make test: set up and run every check and test.
+# make demo: set up and scan sample_library/.   make check: lint, types, fast tests.   make test: everything.
 BIN := .venv/bin
 DEMO_DB := demo.db
+REQUIREMENTS := pyproject.toml constraints.txt scripts/install.sh
 
-.PHONY: setup demo test lint clean
+.PHONY: setup dev demo lint check test wheel clean
 
 setup: .venv/.ready
+dev: .venv/.ready-dev
 
-.venv/.ready: pyproject.toml constraints.txt scripts/install.sh
+.venv/.ready: $(REQUIREMENTS)
 	sh scripts/install.sh
+
+.venv/.ready-dev: $(REQUIREMENTS)
+	sh scripts/install.sh dev
 
 demo: setup
 	$(BIN)/photoage --db $(DEMO_DB) scan sample_library
 	$(BIN)/photoage --db $(DEMO_DB) query
 	$(BIN)/photoage --db $(DEMO_DB) errors
 
-lint: setup
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
+
 test: lint
 	$(BIN)/python -m pytest
+
+wheel: dev
+	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
 	rm -rf .venv build dist $(DEMO_DB)*

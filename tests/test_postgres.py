@@ -103,7 +103,7 @@ def test_a_missing_driver_says_how_to_install_it(postgres: Server) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`)" in done.stderr
+    assert "PostgreSQL needs the driver psycopg (`pip install 'psycopg[binary]'`)" in done.stderr
 
 
 def test_foreign_tables_are_left_alone(url: str) -> None:

@@ -53,13 +53,13 @@ def export(
     """Write the matching faces, all by default: to a file (-o), to XMP sidecars, or as crops.
 
     A file is .csv, .json, .jsonl, .parquet or .sqlite. It appears only when it is complete; a failed
-    export leaves the old one as it was. Parquet needs pyarrow: pip install 'photoage[parquet]'. An
+    export leaves the old one as it was. Parquet needs pyarrow: pip install pyarrow. An
     SQLite file has one table, faces. A pipe or device, /dev/stdout too, is written to as it is.
 
     --sidecar xmp writes IMG.JPG.xmp beside each photo, for programs such as digiKam and exiftool: the
     matching faces as regions (mwg-rs, of the image as it is stored), with their ages in the regions'
-    Extensions (namespace https://photoage.invalid/ns/1.0/). It needs lxml: pip install
-    'photoage[sidecar]'. A sidecar that is there already keeps all that others wrote, and a region of
+    Extensions (namespace https://photoage.invalid/ns/1.0/). It needs lxml: pip install lxml.
+    A sidecar that is there already keeps all that others wrote, and a region of
     theirs that is of the same face gets the age; only what photoage wrote earlier is replaced. One
     that is damaged is left as it is. Photos without a matching face keep the sidecar that they have.
 

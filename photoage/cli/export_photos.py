@@ -100,9 +100,7 @@ def export_sidecars(context: Context, faces: FaceFilter, folder: str | None, dry
     except ModuleNotFoundError as error:
         if error.name != "lxml":
             raise
-        raise PhotoageError(
-            "sidecars need lxml; install it with `pip install 'photoage[sidecar]'`"
-        ) from error
+        raise PhotoageError("sidecars need lxml; install it with `pip install lxml`") from error
     counts: Counter[str] = Counter()
     with context.reading() as engine:
         for sidecar in write_sidecars(engine, faces, folder=folder, dry_run=dry_run):

@@ -88,7 +88,7 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
         )
     except ImportError as error:
         raise DatabaseError(
-            f"{name(url)}: PostgreSQL needs the driver psycopg (`pip install 'photoage[postgres]'`): {error}"
+            f"{name(url)}: PostgreSQL needs the driver psycopg (`pip install 'psycopg[binary]'`): {error}"
         ) from error
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "before_cursor_execute", _choose_format)

@@ -38,7 +38,7 @@ def write_parquet(rows: Iterable[FaceRow], file: BinaryIO) -> int:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise PhotoageError(f"Parquet needs pyarrow: pip install 'photoage[parquet]' ({error})") from error
+        raise PhotoageError(f"Parquet needs pyarrow: pip install pyarrow ({error})") from error
 
     schema = pyarrow.schema([(name, _arrow_type(name)) for name in FIELDS])
     number = 0

@@ -22,7 +22,7 @@ def check_root(root: str) -> None:
             f"{root}: no such file or folder; nothing was scanned or marked missing"
         ) from error
     except ImportError as error:
-        raise LibraryError(f"{root}: {error}; pip install 'photoage[remote]' has what s3:// needs") from error
+        raise LibraryError(f"{root}: {error}; s3:// needs `pip install fsspec s3fs`") from error
     except Exception as error:  # every storage's library has errors of its own
         raise LibraryError(f"{root}: {_cause(error)}") from error
 

@@ -148,7 +148,7 @@ class RayEngine:
             import ray
             import ray.data
         except ImportError as error:
-            raise EngineError("the Ray engine is not installed: pip install 'photoage[ray]'") from error
+            raise EngineError("the Ray engine is not installed: pip install 'ray[data]'") from error
         address = self._options.ray_address
         if not ray.is_initialized():
             local = {"num_cpus": self._options.workers, "object_store_memory": OBJECT_STORE}

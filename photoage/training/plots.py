@@ -14,7 +14,7 @@ from photoage.files import replacing_binary
 from photoage.records import FloatArray
 from photoage.training.metrics import AGE_BINS, bin_name
 
-INSTALL = "matplotlib is not installed; install it with `pip install 'photoage[train]'`"
+INSTALL = "matplotlib is not installed; install it with `pip install matplotlib`"
 
 
 def can_plot() -> bool:

@@ -2,7 +2,7 @@
 
 Method: per-channel weights and per-tensor activations in QDQ form (Jacob et al., "Quantization and
 Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018), by ONNX
-Runtime's own tool. Needs `photoage[train]`.
+Runtime's own tool. Needs onnxscript.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def quantise(job: QuantiseJob) -> Path:
     try:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     except ImportError as error:
-        raise CheckpointError("quantising needs more packages: pip install 'photoage[train]'") from error
+        raise CheckpointError("quantising needs onnxscript: pip install onnxscript") from error
     with replacing_path(out) as partial, tempfile.TemporaryDirectory() as folder, _silence():
         exported = Path(folder) / "float.onnx"
         _export(model, info.crop_size, exported)
