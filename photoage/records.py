@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,72 @@ import numpy.typing as npt
 ImageArray = npt.NDArray[np.uint8]  # (height, width, 3), RGB, upright
 FloatArray = npt.NDArray[np.float32]
 
+_DATE_TEXT = re.compile(
+    r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoDate:
+    """When a photo was taken, as precisely as it is known: a year, month, day, minute or second.
+
+    `str` gives ISO 8601 text cut to the precision, such as `1984-06`, and `parse` reads that. Such texts
+    sort by time, a less precise date before all that it may mean. Raises `ValueError` for what is no date.
+    """
+
+    year: int
+    month: int | None = None
+    day: int | None = None
+    hour: int | None = None
+    minute: int | None = None
+    second: int | None = None
+
+    def __post_init__(self) -> None:
+        parts = (self.year, self.month, self.day, self.hour, self.minute, self.second)
+        known = [part for part in parts if part is not None]
+        if list(parts[: len(known)]) != known or len(known) == 4:
+            raise ValueError(f"a date with a gap: {parts}")
+        datetime(*[*known, 1, 1][: max(3, len(known))])  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        text = f"{self.year:04}"
+        for mark, part in zip(
+            "--T::", (self.month, self.day, self.hour, self.minute, self.second), strict=True
+        ):
+            if part is None:
+                break
+            text += f"{mark}{part:02}"
+        return text
+
+    @classmethod
+    def parse(cls, text: str) -> PhotoDate:
+        match = _DATE_TEXT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a date such as 1984-06")
+        return cls(*(None if part is None else int(part) for part in match.groups()))  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, moment: datetime) -> PhotoDate:
+        """A moment, to the second, on the clock that it was read from."""
+        return cls(moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+    @property
+    def first_day(self) -> date:
+        """The earliest day that it may have been."""
+        return date(self.year, self.month or 1, self.day or 1)
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
-    """A candidate photo found by the walk. Undecodable path bytes are surrogate-escaped."""
+    """A candidate photo found by the walk. Undecodable path bytes are surrogate-escaped.
+
+    `sidecars` is the fingerprint of the files beside it that tell about it (photos/sidecar_files.py).
+    """
 
     path: str
     size: int
     mtime_ns: int
+    sidecars: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,141 @@
+"""When a photo was taken, from wherever its library keeps that: the first source with a believable date.
+
+docs/dates.md lists the sources, and what is not believed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from typing import BinaryIO, NamedTuple
+
+from photoage.errors import DecodeError, UsageError
+from photoage.paths import is_remote
+from photoage.photos import remote
+from photoage.photos.embedded_dates import FoundDate, Meaning, embedded_dates, packet_dates
+from photoage.photos.path_dates import date_of_name, dates_of_folders
+from photoage.photos.sidecar_files import MAX_SIDECAR, sidecar_names
+from photoage.photos.takeout import SUFFIX, taken_time
+from photoage.records import PhotoDate, PhotoFile
+
+DATE_SOURCES = ("xmp", "exif", "takeout", "name", "folder")  # the words of --dates, in their usual order
+_EMBEDDED = ("xmp", "exif")
+
+FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans back to early photography
+
+# Days that clocks start from, at any time of them: Unix, DOS and the FAT file system.
+_FIRST_DAYS = frozenset({(1970, 1, 1), (1980, 1, 1)})
+# Moments that cameras and programs write when they know none.
+_RESETS = frozenset(
+    {f"{year}-01-01T00:00:00" for year in (1900, 1904, 1978, 1979, *range(2000, 2011))}
+    | {"1969-12-31T23:59:59", "2002-12-08T12:00:00", "2002-12-08T00:00:00"}
+)
+_EPOCH_ZONES = frozenset(f"1969-12-31T{hour:02}:00:00" for hour in range(10, 24))  # Unix's, west of Greenwich
+
+
+class DatedPhoto(NamedTuple):
+    """The date of a photo and the source that told it; both None if none did."""
+
+    taken_at: PhotoDate | None = None
+    source: str | None = None
+
+
+def check_sources(sources: Sequence[str]) -> tuple[str, ...]:
+    """The sources, each a word of DATE_SOURCES. Raises `UsageError` for others, doubles and none."""
+    for source in sources:
+        if source not in DATE_SOURCES:
+            raise UsageError(f"--dates {source}: is no source of dates; there are {', '.join(DATE_SOURCES)}")
+    if not sources or len(set(sources)) < len(sources):
+        raise UsageError("--dates: name every source once")
+    return tuple(sources)
+
+
+def date_photo(
+    file: PhotoFile, sources: Sequence[str] = DATE_SOURCES, data: bytes | None = None
+) -> DatedPhoto:
+    """The date of the photo `file`, from the first of the `sources` that tells a believable one.
+
+    Reads metadata alone, from `data` if the file's bytes are at hand. Dates of modification count last, when
+    no source has any other. Raises `DecodeError` of kind `vanished` or `unreadable`.
+    """
+    today = date.today()
+    modified: list[FoundDate] = []
+    for found in _candidates(file, sources, data):
+        if not believable(found.date, today):
+            continue
+        if found.meaning is not Meaning.MODIFIED:
+            return DatedPhoto(found.date, found.source)
+        modified.append(found)
+    return DatedPhoto(modified[0].date, modified[0].source) if modified else DatedPhoto()
+
+
+def believable(found: PhotoDate, today: date) -> bool:
+    """Whether a photo may have been taken then: not what a clock shows that nobody set, nor the future."""
+    text = str(found) + (":00" if found.minute is not None and found.second is None else "")
+    return (
+        found.year >= FIRST_PHOTO
+        and found.first_day <= today + timedelta(days=1)  # it may be tomorrow where the photo was taken
+        and (found.year, found.month, found.day) not in _FIRST_DAYS
+        and text not in _RESETS
+        and text not in _EPOCH_ZONES
+    )
+
+
+def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> Iterator[FoundDate]:
+    """The dates that sources tell, the best ones first; what comes late is read late."""
+    embedded_done = False
+    for source in sources:
+        if source == "xmp":
+            for name in sidecar_names(file.sidecars):
+                if not name.lower().endswith(SUFFIX):
+                    dates = packet_dates(_sidecar(file.path, name))
+                    yield from (FoundDate("xmp", *dated) for dated in dates)
+        if source in _EMBEDDED and not embedded_done:
+            embedded_done = True
+            wanted = [each for each in sources if each in _EMBEDDED]
+            found = [each for each in _embedded(file.path, data) if each.source in wanted]
+            yield from sorted(found, key=lambda each: (each.meaning, wanted.index(each.source)))
+        elif source == "takeout":
+            for name in sidecar_names(file.sidecars):
+                if name.lower().endswith(SUFFIX) and (taken := taken_time(_sidecar(file.path, name))):
+                    yield FoundDate("takeout", Meaning.TAKEN, taken)
+        elif source == "name":
+            if named := date_of_name(os.path.basename(file.path)):
+                yield FoundDate("name", Meaning.TAKEN, named)
+        elif source == "folder":
+            dates_above: Iterable[PhotoDate] = dates_of_folders(os.path.dirname(file.path))
+            yield from (FoundDate("folder", Meaning.TAKEN, each) for each in dates_above)
+
+
+def _embedded(path: str, data: bytes | None) -> list[FoundDate]:
+    if data is None and is_remote(path):
+        data = remote.read_file(path, None)[1]
+    if data is not None:
+        return embedded_dates(io.BytesIO(data))
+    try:
+        with _opened(path) as opened:
+            return embedded_dates(opened)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DecodeError("vanished", f"{path}: the file is gone") from error
+    except OSError as error:
+        raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
+
+
+def _opened(path: str) -> BinaryIO:
+    # O_NONBLOCK: a FIFO put in the photo's place since the walk must not block the scan.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def _sidecar(photo: str, name: str) -> bytes:
+    """The content of a file beside a photo; nothing if it cannot be read any more."""
+    folder = photo.rpartition("/")[0] if is_remote(photo) else os.path.dirname(photo)
+    path = f"{folder}/{name}"
+    try:
+        if is_remote(photo):
+            return remote.read_file(path, MAX_SIDECAR)[1]
+        with _opened(path) as file:
+            return file.read(MAX_SIDECAR)
+    except (OSError, DecodeError):
+        return b""
