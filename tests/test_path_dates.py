@@ -55,12 +55,14 @@ NAMES = {
     "1984 Washington 01.jpg": "1984",
 }  # fmt: skip
 NOT_NAMES = (
-    "IMG_2012.jpg", "IMG_20120.jpg", "DSC02012.JPG", "DSC_1984.jpg", "2012.jpg", "2012_01.jpg", "P1011984.JPG",
+    "IMG_2012.jpg", "IMG_20120.jpg", "DSC02012.JPG", "DSC_1984.jpg", "2012.jpg", "2012_01.jpg",
+    "P1011984.JPG",
     "20121080.jpg", "1920x1080.jpg", "wallpaper 2000 x 1200.jpg", "1920 px.png", "IMG_0176-20133.jpg",
     "FB_IMG_1556712345678.jpg", "received_201203041011121.jpeg", "1556712345678.jpg", "491761201203.jpg",
     "10201203_10152030405060708_20120304_n.jpg", "a120120304f.jpg", "3f20120304aabbccddeeff00.jpg",
     "20120304-1234-5678-9abc-def012345678.jpg", "d41d8cd98f00b204e9800998ecf8427e.jpg", "Scan_20190504.jpg",
-    "scan0012.jpg", "scanned 2019-05-04.jpg", "1984-1990 family.jpg", "IMG_20121345_101112.jpg", "2012-02-30.jpg",
+    "scan0012.jpg", "scanned 2019-05-04.jpg", "1984-1990 family.jpg", "IMG_20121345_101112.jpg",
+    "2012-02-30.jpg",
     "portrait.jpg", "image (2012).jpg", "00002012.jpg",
 )  # fmt: skip
 
@@ -95,8 +97,10 @@ FOLDERS = {
 }  # fmt: skip
 NOT_FOLDERS = (
     "/photos/1984-1990 Family", "/photos/1984-90", "/photos/1980s", "/photos/100_2012", "/photos/100CANON",
-    "/photos/backup 2019", "/photos/2019-05-04 Backup", "/photos/takeout-20210304T101112Z-001", "/photos/1920x1080",
-    "/photos/DCIM/101APPLE", "/photos/05/04", "/photos/Scans 2019", "/photos/May", "/photos/3012", "/photos/1080p",
+    "/photos/backup 2019", "/photos/2019-05-04 Backup", "/photos/takeout-20210304T101112Z-001",
+    "/photos/1920x1080",
+    "/photos/DCIM/101APPLE", "/photos/05/04", "/photos/Scans 2019", "/photos/May", "/photos/3012",
+    "/photos/1080p",
 )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
+from typing import NamedTuple
 from unicodedata import normalize
 
 from photoage.paths import absolute, is_remote
 from photoage.photos import remote
+from photoage.photos.sidecar_files import FolderSidecars, fingerprint
 from photoage.records import PhotoFile, WalkProblem
 
 PHOTO_SUFFIXES = frozenset(
@@ -91,10 +93,11 @@ def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
     `lines` is a binary file, or pieces of one: names end with a newline, or with NUL if there is one.
     """
     seen = set()
+    beside = _Beside()
     for name in _names(lines):
         if (path := absolute(os.fsdecode(name))) not in seen:
             seen.add(path)
-            yield remote.examine(path) if is_remote(path) else _examine(path)
+            yield remote.examine(path) if is_remote(path) else beside.examine(path)
 
 
 def check_roots(roots: Sequence[str]) -> RootCheck:
@@ -114,6 +117,31 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
     return RootCheck(tuple(absent), tuple(empty))
 
 
+class _Entry(NamedTuple):
+    """A path in a folder, and the sidecars of that folder."""
+
+    path: str
+    sidecars: FolderSidecars
+
+
+class _Beside:
+    """Examines files that are named one by one, with what lies beside them."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._sidecars = FolderSidecars(())
+
+    def examine(self, path: str) -> PhotoFile | WalkProblem:
+        folder = os.path.dirname(path)
+        if folder != self._folder:  # lists name many files of one folder in a row
+            self._folder = folder
+            try:
+                self._sidecars = FolderSidecars(os.listdir(folder))
+            except (OSError, ValueError):
+                self._sidecars = FolderSidecars(())
+        return _examine(path, self._sidecars)
+
+
 class _Walker:
     def __init__(self, roots: set[str], options: WalkOptions) -> None:
         self.roots, self.options = roots, options
@@ -131,7 +159,7 @@ class _Walker:
         if not stat.S_ISDIR(info.st_mode):
             if root not in self._given_files and not self._excluded(root, os.path.dirname(root), False):
                 self._given_files.add(root)
-                yield _examine(root)
+                yield _Beside().examine(root)
         elif self._enter(info):
             yield from self._walk_folder(root, info.st_dev)
 
@@ -177,14 +205,14 @@ class _Walker:
         yield from self._walk_entries(
             root,
             device,
-            (e for e in entries if isinstance(e, WalkProblem) or e.removesuffix(os.sep) in wanted),
+            (e for e in entries if isinstance(e, WalkProblem) or e.path.removesuffix(os.sep) in wanted),
         )
 
     def _walk_folder(self, root: str, device: int) -> Iterator[PhotoFile | WalkProblem]:
         yield from self._walk_entries(root, device, self._entries(root, root))
 
     def _walk_entries(
-        self, root: str, device: int, entries: Iterator[str | WalkProblem]
+        self, root: str, device: int, entries: Iterator[_Entry | WalkProblem]
     ) -> Iterator[PhotoFile | WalkProblem]:
         """Depth first with an explicit stack: no depth of folders exhausts Python's own."""
         stack = [entries]
@@ -194,8 +222,8 @@ class _Walker:
                 stack.pop()
             elif isinstance(entry, WalkProblem):
                 yield entry
-            elif entry.endswith(os.sep):
-                folder = entry[:-1]
+            elif entry.path.endswith(os.sep):
+                folder = entry.path[:-1]
                 try:
                     info = os.stat(folder)
                 except OSError as error:
@@ -203,26 +231,29 @@ class _Walker:
                     continue
                 if (info.st_dev == device or not self.options.one_file_system) and self._enter(info):
                     stack.append(self._entries(root, folder))
-            elif entry not in self._given_files:
-                if entry in self.roots:
-                    self._given_files.add(entry)
-                yield _examine(entry)
+            elif entry.path not in self._given_files:
+                if entry.path in self.roots:
+                    self._given_files.add(entry.path)
+                yield _examine(entry.path, entry.sidecars)
 
-    def _entries(self, root: str, folder: str) -> Iterator[str | WalkProblem]:
+    def _entries(self, root: str, folder: str) -> Iterator[_Entry | WalkProblem]:
         """Sorted paths in a folder that matter; a sub-folder's ends with a slash, and sorts as such."""
         found: list[str] = []
+        names: list[str] = []
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if _is_junk(entry.name):
                         continue
+                    names.append(entry.name)
                     is_folder, is_candidate = self._classify(entry)
                     if (is_folder or is_candidate) and not self._excluded(entry.path, root, is_folder):
                         found.append(entry.path + os.sep if is_folder else entry.path)
         except OSError as error:
             yield _problem(folder, error)
         found.sort()
-        yield from found
+        sidecars = FolderSidecars(names)
+        yield from (_Entry(path, sidecars) for path in found)
 
     def _classify(self, entry: os.DirEntry[str]) -> tuple[bool, bool]:
         """Whether the entry is a folder to enter; whether it is a candidate photo. Never blocks."""
@@ -285,8 +316,8 @@ def _is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def _examine(path: str) -> PhotoFile | WalkProblem:
-    """One stat: the file as it is now, if it is a regular one."""
+def _examine(path: str, sidecars: FolderSidecars) -> PhotoFile | WalkProblem:
+    """The file as it is now, if it is a regular one: one stat, and one for each sidecar."""
     try:
         info = os.stat(path)
     except (OSError, ValueError) as error:
@@ -294,7 +325,9 @@ def _examine(path: str) -> PhotoFile | WalkProblem:
     if not stat.S_ISREG(info.st_mode):
         what = "a folder" if stat.S_ISDIR(info.st_mode) else "a special file"
         return WalkProblem(path, "not-a-file", f"is {what}, not a photo")
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)
+    folder, name = os.path.split(path)
+    beside = fingerprint(sidecars.of(name), lambda found: os.stat(os.path.join(folder, found)))
+    return PhotoFile(path, info.st_size, info.st_mtime_ns, beside)
 
 
 def _folder_identity(path: str) -> tuple[int, int] | None:
