@@ -27,7 +27,8 @@ from sqlalchemy import Engine, event
 from photoage.database.store import Store
 from photoage.photos.walk import walk
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
-from photoage.scan.options import ScanOptions, resolve_models
+from photoage.scan.model_files import resolve_models
+from photoage.scan.options import ScanOptions
 from photoage.scan.scan import plan_scan, scan
 
 PORTRAIT = Path(__file__).parents[1] / "sample_library" / "people" / "eileen_collins.png"

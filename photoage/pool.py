@@ -42,7 +42,7 @@ CONSTS.term_timeout = 0
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T, R]):
-    """A task with what became of it: a value or a failure, never both."""
+    """A task with what became of it: a value or a failure, never both; neither if there was nothing to do."""
 
     task: T
     value: R | None = None
@@ -73,23 +73,27 @@ class PhotoPool:
         self._pool.join()
 
     def run(
-        self, function: Callable[..., R], tasks: Iterable[T], arguments: Callable[[T], tuple[Any, ...]]
+        self, function: Callable[..., R], tasks: Iterable[T], arguments: Callable[[T], tuple[Any, ...] | None]
     ) -> Iterator[Outcome[T, R]]:
         """Apply `function(*arguments(task))` to every task, in the order in which they finish.
 
-        At most AHEAD tasks per worker are in flight, however many there are. A `DecodeError`, a
-        crash, a hang or any other exception of one task becomes that task's failure; every other
-        `PhotoageError` (a detector that cannot be loaded, say) ends the run and is raised.
+        A task without arguments comes back at once, before any that came after it. At most AHEAD tasks
+        per worker are in flight, however many there are. A `DecodeError`, a crash, a hang or any other
+        exception of one task becomes that task's failure; every other `PhotoageError` (a detector that
+        cannot be loaded, say) ends the run and is raised.
         """
         source = iter(tasks)
         flying: dict[Future[R], tuple[T, int]] = {}
         finished: SimpleQueue[Future[R]] = SimpleQueue()
 
-        def submit(task: T, attempt: int) -> None:
+        def submit(task: T, attempt: int) -> bool:
+            if (told := arguments(task)) is None:
+                return False
             with _workers_spared():  # the first call starts the workers
-                future = self._pool.schedule(function, args=arguments(task), timeout=self.timeout)
+                future = self._pool.schedule(function, args=told, timeout=self.timeout)
             flying[future] = (task, attempt)
             future.add_done_callback(finished.put)
+            return True
 
         try:
             while True:
@@ -98,7 +102,8 @@ class PhotoPool:
                         task = next(source)
                     except StopIteration:
                         break
-                    submit(task, 1)
+                    if not submit(task, 1):
+                        yield Outcome(task)
                 if not flying:
                     return
                 try:

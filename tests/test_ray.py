@@ -19,7 +19,8 @@ from faults.scanning import assert_same_rows, make_library, photoage, query, row
 from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
 from photoage.models import default_checkpoint
 from photoage.records import RunCounts
-from photoage.scan.options import ScanOptions, resolve_models
+from photoage.scan.model_files import resolve_models
+from photoage.scan.options import ScanOptions
 from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
 from photoage.scan.ray_engine import RayEngine, gpu_actors
 from photoage.scan.scan import scan

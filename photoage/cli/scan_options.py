@@ -16,7 +16,8 @@ from photoage.paths import is_remote
 
 if TYPE_CHECKING:
     from photoage.records import RunCounts
-    from photoage.scan.options import ScanOptions, ScanSummary
+    from photoage.scan.options import ScanOptions
+    from photoage.scan.record import ScanSummary
 
 Function = Callable[..., Any]
 

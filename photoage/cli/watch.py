@@ -15,7 +15,8 @@ from photoage.errors import DatabaseLockedError, LibraryError
 
 if TYPE_CHECKING:
     from photoage.records import PhotoFile
-    from photoage.scan.options import ScanOptions, ScanSummary
+    from photoage.scan.options import ScanOptions
+    from photoage.scan.record import ScanSummary
 
 RETRY = 2.0  # seconds before a database that another scan holds is tried again
 

@@ -1,4 +1,4 @@
-"""What runs the stages of a scan: on this machine, worker processes and one age model."""
+"""What runs the costly stages of a scan, reading and estimating, on this machine or on many."""
 
 from __future__ import annotations
 
@@ -27,7 +27,18 @@ class PhotoTask:
     hashes: frozenset[str] = frozenset()
 
 
-# A photo that an engine is through with; estimates are one per face, none if it could not be read.
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """Photos that the plan has looked at, on their way to be recorded; nothing is read for it.
+
+    It comes before the tasks of those of them that are to be read.
+    """
+
+    photos: list[Planned]
+
+
+Task = PhotoTask | Looked
+# What an engine is through with. Estimates are one per face, none where there was nothing to read.
 Finished = tuple[Outcome[T, ReadPhoto], list[Estimate]]
 
 
@@ -41,11 +52,11 @@ class Engine(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def prepare(self) -> None:
-        """There will be photos to read."""
+    def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
+        """Identity of the content of files; some files at a time, as many as are well read together."""
 
-    def hash(self, files: Iterable[Planned]) -> Iterator[Outcome[Planned, tuple[PhotoFile, str]]]:
-        """Identity of the content of files."""
+    def read(self, tasks: Iterable[Task]) -> Iterator[list[Finished[Task]]]:
+        """Read photos and estimate their faces; some photos at a time, to be stored together.
 
-    def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
-        """Read photos and estimate their faces; some photos at a time, to be stored together."""
+        A `Looked` comes back as it is, before any task that came after it.
+        """

@@ -6,27 +6,32 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from photoage.faces.gpu_server import DetectionServer
 from photoage.faces.read import ReadOptions, ReadPhoto, hash_photo, read_photo
 from photoage.pool import Outcome, PhotoPool, default_workers
 from photoage.records import PhotoFile
-from photoage.scan.options import ScanModels, ScanOptions
+from photoage.scan.device import local_device
+from photoage.scan.engine import Finished, Looked, T, Task
+from photoage.scan.model_files import ScanModels
+from photoage.scan.options import ScanOptions
+from photoage.scan.plan import Planned
 
 if TYPE_CHECKING:
     from photoage.ages.predictor import Predictor
-    from photoage.scan.plan import Planned
-from photoage.scan.engine import Finished, PhotoTask, T
 
 FEW = 50  # photos that are stored together before one has been decoded
+COMPARED = 250  # files whose content is compared together, and then read while they are in the system's cache
 
 
 class LocalEngine:
     """Worker processes read; this process estimates in batches."""
 
-    def __init__(self, options: ScanOptions, models: ScanModels, device: str) -> None:
-        self._options, self._device = options, device
+    def __init__(self, options: ScanOptions, models: ScanModels) -> None:
+        """Raises `DeviceError` when a GPU is required and cannot be used."""
+        self._options = options
+        self._device = device = local_device(options, models.detector)
         self._read_options = read_options(options, models, device)
         # A GPU has one owner: this process. On a CPU every worker detects by itself.
         self._server = DetectionServer(models.detector, device) if device == "cuda" else None
@@ -46,19 +51,14 @@ class LocalEngine:
         if self._server is not None:
             self._server.__exit__(*error)
 
-    def prepare(self) -> None:
-        self._predictor.start()
+    def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
+        source = iter(files)
+        while group := list(islice(source, COMPARED)):
+            yield list(self._pool.run(hash_photo, group, lambda file: (file.file.path, self._read_options)))
 
-    def hash(self, files: Iterable[Planned]) -> Iterator[Outcome[Planned, tuple[PhotoFile, str]]]:
-        return self._pool.run(hash_photo, files, lambda planned: (planned.file.path, self._read_options))
-
-    def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
-        outcomes = self._pool.run(
-            read_photo,
-            tasks,
-            lambda task: (task.file.path, self._read_options, task.landmarks, task.hashes),
-        )
-        waiting: list[Outcome[PhotoTask, ReadPhoto]] = []
+    def read(self, tasks: Iterable[Task]) -> Iterator[list[Finished[Task]]]:
+        outcomes = self._pool.run(read_photo, tasks, self._begin)
+        waiting: list[Outcome[Task, ReadPhoto]] = []
         for outcome in outcomes:
             waiting.append(outcome)
             if outcome.value is not None and not outcome.value.known:
@@ -71,11 +71,19 @@ class LocalEngine:
                     device=self._device,
                 )
                 return
-            if len(waiting) == FEW:
+            if len(waiting) == FEW or isinstance(outcome.task, Looked):
                 yield [(each, []) for each in waiting]
                 waiting = []
         if waiting:
             yield [(each, []) for each in waiting]
+
+    def _begin(self, task: Task) -> tuple[Any, ...] | None:
+        """What a worker is told of a task; nothing where there is nothing to do."""
+        if isinstance(task, Looked):
+            return None
+        if not task.hashes:
+            self._predictor.start()  # which is sure to be needed, and takes as long to load as many photos
+        return task.file.path, self._read_options, task.landmarks, task.hashes
 
 
 def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
 from photoage.database.known import KnownPhoto, KnownPhotos
 from photoage.records import PhotoFile, WalkProblem
+from photoage.scan.options import ScanOptions
 
 CHUNK = 500  # files looked up in the database with one query
 
@@ -22,56 +23,85 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """`hashes`, with COMPARE: contents that it may have. Empty: not known yet, or too many to hand out."""
+    """`hashes`, with COMPARE: contents that it may have.
+
+    Without them (not known yet, or too many to hand out) it is a suspect: compared when all else is stored.
+    """
 
     file: PhotoFile
     known: KnownPhoto | None
     action: Action
     hashes: frozenset[str] = frozenset()
 
+    @property
+    def is_to_read(self) -> bool:
+        return self.action in (Action.READ, Action.ESTIMATE) or bool(self.hashes)
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """`detector_id` and `detect_key` identify how faces are found in this scan."""
+    """`detector_id` and `detect_key` identify how faces are found in this scan.
+
+    `defer`: photos whose content may be known are all suspects.
+    """
 
     detector_id: int
     detect_key: str
     force: bool = False
     retry_errors: bool = False
     checksum: bool = False
+    defer: bool = False
+
+    @classmethod
+    def of(cls, options: ScanOptions, known: KnownPhotos) -> PlanOptions:
+        """How to plan with these options, for a database in which the scan's models were looked up."""
+        return cls(
+            known.detector_id,
+            options.detect.key,
+            force=options.force,
+            retry_errors=options.retry_errors,
+            checksum=options.checksum,
+            # A limit counts photos that were read, not those that turned out to be known.
+            defer=options.limit is not None,
+        )
+
+    def without_change(self, known: KnownPhoto) -> Action:
+        """What a photo needs whose content is the same as when it was stored."""
+        if (known.detector_id, known.detect_key) != (self.detector_id, self.detect_key):
+            return Action.READ
+        return Action.UNCHANGED if known.estimated else Action.ESTIMATE
 
 
 class Plan:
-    """Iterates over files as `Planned`; collects what the walk could not enter."""
+    """Iterates over files as `Planned`, some at a time; collects what the walk could not enter.
+
+    `in_flight`: sizes, at any moment, of photos that were planned to be read and are not stored yet.
+    """
 
     def __init__(
-        self, found: Iterable[PhotoFile | WalkProblem], store: KnownPhotos, options: PlanOptions
+        self,
+        found: Iterable[PhotoFile | WalkProblem],
+        known: KnownPhotos,
+        options: PlanOptions,
+        in_flight: Container[int] = (),
     ) -> None:
         self.problems: list[WalkProblem] = []
-        self._found, self._store, self._options = found, store, options
-        self._in_flight: dict[int, set[str]] = {}  # size to the paths of photos that are being read
+        self._found, self._known, self._options, self._in_flight = found, known, options, in_flight
 
-    def __iter__(self) -> Iterator[Planned]:
+    def __iter__(self) -> Iterator[list[Planned]]:
         source = self._files()
         while files := list(islice(source, CHUNK)):
-            known = self._store.known([file.path for file in files])
+            known = self._known.known([file.path for file in files])
             unknown = {f.size for f in files if (k := known.get(f.path)) is None or _changed(f, k)}
             # A file may be a copy of one that is not stored yet, or was not when the database was asked.
-            unsettled = unknown & self._in_flight.keys()
-            hashes = self._store.hashes_by_size(unknown)
+            unsettled = {size for size in unknown if size in self._in_flight}
+            hashes = self._known.hashes_by_size(unknown)
+            planned = []
             for file in files:
-                planned = self._planned(file, known.get(file.path), hashes, unsettled)
-                if planned.action is Action.READ or planned.hashes:
+                planned.append(self._planned(file, known.get(file.path), hashes, unsettled))
+                if planned[-1].action is Action.READ or planned[-1].hashes:
                     unsettled.add(file.size)
-                    self._in_flight.setdefault(file.size, set()).add(file.path)
-                yield planned
-
-    def stored(self, file: PhotoFile) -> None:
-        """Tell the plan that nothing more will come of a file that it gave to be read or compared."""
-        paths = self._in_flight.get(file.size, set())
-        paths.discard(file.path)
-        if not paths:
-            self._in_flight.pop(file.size, None)
+            yield planned
 
     def _files(self) -> Iterator[PhotoFile]:
         for entry in self._found:
@@ -96,19 +126,16 @@ class Plan:
                 retry = options.retry_errors or known.error_kind == "internal"
                 return Planned(file, known, Action.READ if retry else Action.UNCHANGED)
             if options.checksum and known.content_hash is not None:
-                return Planned(file, known, Action.COMPARE, frozenset([known.content_hash]))
-            return Planned(file, known, self.without_change(known))
+                return self._compare(file, known, frozenset([known.content_hash]))
+            return Planned(file, known, options.without_change(known))
         if file.size in unsettled:
             return Planned(file, known, Action.COMPARE)
         if file.size in hashes:
-            return Planned(file, known, Action.COMPARE, hashes[file.size])
+            return self._compare(file, known, hashes[file.size])
         return Planned(file, known, Action.READ)
 
-    def without_change(self, known: KnownPhoto) -> Action:
-        """What a photo needs whose content is the same as when it was stored."""
-        if (known.detector_id, known.detect_key) != (self._options.detector_id, self._options.detect_key):
-            return Action.READ
-        return Action.UNCHANGED if known.estimated else Action.ESTIMATE
+    def _compare(self, file: PhotoFile, known: KnownPhoto | None, hashes: frozenset[str]) -> Planned:
+        return Planned(file, known, Action.COMPARE, frozenset() if self._options.defer else hashes)
 
 
 def _changed(file: PhotoFile, known: KnownPhoto) -> bool:

@@ -14,7 +14,8 @@ from photoage.errors import CheckpointError, DetectorError, PhotoageError
 from photoage.faces.read import hash_photo, read_photo
 from photoage.pool import Outcome, PhotoPool
 from photoage.scan.local import estimate, read_options
-from photoage.scan.options import ScanModels, ScanOptions, resolve_models
+from photoage.scan.model_files import ScanModels, resolve_models
+from photoage.scan.options import ScanOptions
 
 if TYPE_CHECKING:
     from photoage.ages.predictor import Predictor

@@ -12,17 +12,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from photoage.errors import DeviceError, EngineError, PhotoageError
+from photoage.errors import EngineError, PhotoageError
 from photoage.pool import Outcome
 from photoage.records import PhotoFile
-from photoage.scan.engine import Finished, PhotoTask
-from photoage.scan.options import ScanModels, ScanOptions
+from photoage.scan.device import cluster_device
+from photoage.scan.engine import Finished, Looked, PhotoTask, Task
+from photoage.scan.model_files import ScanModels
+from photoage.scan.options import ScanOptions
 from photoage.scan.plan import Planned
 from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, ScanActor, row
-
-T = TypeVar("T")
 
 ROUND = 50_000  # photos of one Ray dataset: a list in memory, whose actors take seconds to start
 BLOCK = 16  # photos of one task; a lost node costs the work on two or three per actor
@@ -55,24 +55,32 @@ class RayEngine:
         if self._ours:
             self._ray.shutdown()
 
-    def prepare(self) -> None:
-        """Nothing: Ray starts with the first round."""
-
-    def hash(self, files: Iterable[Planned]) -> Iterator[Outcome[Planned, tuple[PhotoFile, str]]]:
-        for group in _rounds(files):
+    def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
+        source = iter(files)
+        while group := list(islice(source, ROUND)):
             rows = [row(number, planned.file.path) for number, planned in enumerate(group)]
             # All of them before the first is used: the actors of a dataset that waits keep their CPUs.
             hashed = [outcome for found in self._run(rows, HashActor) for outcome in found]
-            yield from (replace(outcome, task=group[outcome.task]) for outcome in hashed)
+            yield [replace(outcome, task=group[outcome.task]) for outcome in hashed]
 
-    def read(self, tasks: Iterable[PhotoTask]) -> Iterator[list[Finished[PhotoTask]]]:
-        for group in _rounds(tasks):
-            rows = [
-                row(number, task.file.path, task.landmarks, task.hashes) for number, task in enumerate(group)
-            ]
-            stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)
-            for found in self._run(rows, *stages):
-                yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]
+    def read(self, tasks: Iterable[Task]) -> Iterator[list[Finished[Task]]]:
+        group: list[PhotoTask] = []
+        for task in tasks:
+            if isinstance(task, Looked):
+                yield [(Outcome(task), [])]
+                continue
+            group.append(task)
+            if len(group) == ROUND:
+                yield from self._read(group)
+                group = []
+        if group:
+            yield from self._read(group)
+
+    def _read(self, group: list[PhotoTask]) -> Iterator[list[Finished[Task]]]:
+        rows = [row(number, task.file.path, task.landmarks, task.hashes) for number, task in enumerate(group)]
+        stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)
+        for found in self._run(rows, *stages):
+            yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]
 
     def _run(self, rows: list[dict[str, Any]], *stages: type) -> Iterator[list[Any]]:
         """What the last stage gives for the rows, each once, some at a time, in any order."""
@@ -129,11 +137,7 @@ class RayEngine:
         return Job(options, models.detector.sha256, models.checkpoint_sha256, self._device())
 
     def _device(self) -> str:
-        """Where the age model runs: on GPUs if the cluster has them."""
-        has_gpu = self._resources("GPU") > 0
-        if not has_gpu and (self._options.require_gpu or self._options.device == "cuda"):
-            raise DeviceError("the Ray cluster has no GPU")
-        return "cuda" if has_gpu and self._options.device != "cpu" else "cpu"
+        return cluster_device(self._options, self._resources("GPU"))
 
     def _resources(self, kind: str) -> float:
         return float(self._connect().cluster_resources().get(kind, 0))
@@ -246,12 +250,6 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _rounds(items: Iterable[T]) -> Iterator[list[T]]:
-    source = iter(items)
-    while group := list(islice(source, ROUND)):
-        yield group
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from photoage.database.connect import database_file, database_url, on_network_filesystem, open_database
 from photoage.database.known import KnownPhotos
@@ -14,9 +16,14 @@ from photoage.photos.walk import walk
 from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
 from photoage.scan.local import LocalEngine
-from photoage.scan.options import ScanOptions, ScanSummary, resolve_models, scan_device
-from photoage.scan.plan import Action, Plan, Planned
-from photoage.scan.record import ScanRun, plan_options
+from photoage.scan.missing import find_missing
+from photoage.scan.model_files import ScanModels, resolve_models
+from photoage.scan.options import ScanOptions
+from photoage.scan.plan import Action, Plan, Planned, PlanOptions
+from photoage.scan.record import Record, ScanSummary
+from photoage.scan.tasks import InFlight, Tasks
+
+T = TypeVar("T")
 
 
 def scan(
@@ -35,39 +42,38 @@ def scan(
     scan as a whole cannot go on; photos stored until then stay.
     """
     models = resolve_models(options)
-    device = "cpu" if options.engine == "ray" else scan_device(options, models.detector)
+    must_stop = _StopRequest(should_stop)
     with Store.open(database) as store:
-        run = ScanRun(store, models, options, device, progress, should_stop)
-        run.begin(roots)
-        file = database_file(database_url(database))
-        if file is not None and (kind := on_network_filesystem(file)) is not None:
-            run.warn(f"{file}: is on a network file system ({kind}), where SQLite can be damaged")
+        store.begin_run(
+            roots,
+            options.recorded(),
+            (models.detector.name, models.detector.sha256),
+            (models.info.name, models.checkpoint_sha256),
+        )
+        how = PlanOptions.of(options, store)
+        in_flight = InFlight()
+        record = Record(store, how, in_flight, progress)
+        if (warning := _unsafe_place(database)) is not None:
+            record.warn(warning)
+        found = walk(roots, options.walk) if files is None else files
+        plan = Plan(found, store, how, in_flight)
+        tasks = Tasks(store, in_flight, options.limit, must_stop)
         try:
-            run.plan = Plan(walk(roots, options.walk) if files is None else files, store, run.plan_options)
-            with _engine(run) as run.engine:
-                run.read(run.fresh())
-                run.read(run.suspects())
-                run.settle_duplicates()
-            if files is None and not run.stopped:
-                run.account_for_missing(roots)
+            with _engine(options, models, must_stop) as engine:
+                record.save(engine.read(tasks.of_plan(plan)))
+                for hashed in engine.hash(must_stop.until(record.suspects)):
+                    record.save(engine.read(tasks.of(record.reuse_known(hashed))))
+                record.save(engine.read(tasks.of(record.reuse_copies())))
+            if files is None and not must_stop.stopped:
+                record.set_missing(find_missing(store, roots, record.seen), prune=options.prune)
         except BaseException as error:
             # The first error is the one to report, even if the run's row cannot be written either.
             with contextlib.suppress(DatabaseError):
                 store.rollback()
-                store.finish_run(
-                    "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", run.counts
-                )
+                asked = isinstance(error, KeyboardInterrupt)
+                store.finish_run("interrupted" if asked else "failed", record.counts)
             raise
-        run.finish()
-    return ScanSummary(run.run_id, run.counts, run.stopped, run.warnings)
-
-
-def _engine(run: ScanRun) -> Engine:
-    if run.options.engine == "ray":
-        from photoage.scan.ray_engine import RayEngine
-
-        return RayEngine(run.options, run.models, run.must_stop)
-    return LocalEngine(run.options, run.models, run.device)
+        return record.finish(plan.problems, interrupted=must_stop.stopped)
 
 
 def plan_scan(
@@ -79,7 +85,7 @@ def plan_scan(
 ) -> Iterator[Planned]:
     """What a scan with these arguments would begin with, without changing anything.
 
-    Without a database yet, every photo is to be read. A photo planned as HASH may turn out to be known.
+    Without a database yet, every photo is to be read. One that is to be compared may turn out to be known.
     """
     models = resolve_models(options)
     found = walk(roots, options.walk) if files is None else files
@@ -89,4 +95,39 @@ def plan_scan(
         return
     with KnownPhotos(open_database(database, read_only=True)) as known:
         known.find_models(models.detector.sha256, models.checkpoint_sha256)
-        yield from Plan(found, known, plan_options(known, options))
+        yield from chain.from_iterable(Plan(found, known, PlanOptions.of(options, known)))
+
+
+def _engine(options: ScanOptions, models: ScanModels, must_stop: Callable[[], bool]) -> Engine:
+    if options.engine == "ray":
+        from photoage.scan.ray_engine import RayEngine
+
+        return RayEngine(options, models, must_stop)
+    return LocalEngine(options, models)
+
+
+class _StopRequest:
+    """Whether the scan was asked to stop; having been asked once is enough."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+        self.stopped = False
+
+    def __call__(self) -> bool:
+        self.stopped = self.stopped or self._should_stop()
+        return self.stopped
+
+    def until(self, items: Iterable[T]) -> Iterator[T]:
+        """The items that come before the request."""
+        for item in items:
+            if self():
+                return
+            yield item
+
+
+def _unsafe_place(database: str | os.PathLike[str] | None) -> str | None:
+    """Why the place of a database may harm it, or None."""
+    file = database_file(database_url(database))
+    if file is None or (kind := on_network_filesystem(file)) is None:
+        return None
+    return f"{file}: is on a network file system ({kind}), where SQLite can be damaged"

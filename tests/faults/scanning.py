@@ -20,7 +20,8 @@ from PIL import Image, ImageEnhance
 
 from photoage.database.connect import check_integrity, open_database
 from photoage.records import RunCounts
-from photoage.scan.options import ScanOptions, ScanSummary
+from photoage.scan.options import ScanOptions
+from photoage.scan.record import ScanSummary
 from photoage.scan.scan import scan as run_scan
 
 PHOTOAGE = Path(sys.executable).with_name("photoage")
