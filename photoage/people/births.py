@@ -1,0 +1,160 @@
+"""A person's birth date, fitted to the ages that the model sees in their dated photos.
+
+Moments are years since the year 0: days divided by 365.2425, so that a difference of two is an age.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+YEAR = 365.2425  # days
+STEP = 0.1  # years between the birth dates that are tried
+TAIL = 1.6449  # standard errors from the middle to the bounds of a 90 % interval
+LEAST_ERROR = 0.7  # years: no single estimate is surer than this
+OUTLIERS = 0.1  # share of faces whose date or person is expected to be wrong,
+OUTLIER_YEARS = 100.0  # ... so that any age is as likely as another
+SHARED = 0.3  # how much of their error photos of one year share: the model, the haircut, the camera
+COMMON = 1.2  # years: the standard error that all estimates of one person share, measured on FG-NET
+FEWEST = 3  # dated photos that a birth date is fitted to
+CONTRADICTED = 0.5  # share of faces that must agree
+WIDEST = 25.0  # years of interval from which a birth date says nothing
+
+_PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ].*)?)?)?\Z")
+
+
+def year_range(text: str) -> tuple[float, float]:
+    """First and last moment of a date as precise as it is: `1984`, `1984-06`, `1984-06-12`, or a time.
+
+    Raises `ValueError` for anything else.
+    """
+    match = _PARTIAL.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a date: write 1984, 1984-06 or 1984-06-12")
+    year, month, day = (int(part) if part else None for part in match.groups())
+    assert year is not None
+    first = date(year, month or 1, day or 1)
+    if day:
+        last = first + timedelta(days=1)
+    elif month:
+        last = date(year + month // 12, month % 12 + 1, 1)
+    else:
+        last = date(year + 1, 1, 1)
+    return first.toordinal() / YEAR, last.toordinal() / YEAR
+
+
+def to_date(moment: float) -> date:
+    """The day of a moment in years."""
+    return date.fromordinal(max(1, round(moment * YEAR)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DatedFaces:
+    """Faces of one person whose photos have a date.
+
+    All (N,): `taken` and `taken_error` are the middle and half of the length of what is known of the date;
+    `age`, `low` and `high` the estimates with their 90 % intervals. All in years.
+    """
+
+    taken: Floats
+    taken_error: Floats
+    age: Floats
+    low: Floats
+    high: Floats
+
+    def __len__(self) -> int:
+        return len(self.taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A fitted birth date: its middle and the bounds of a 90 % interval, as moments in years.
+
+    `faces` it was fitted to, `agreeing` those whose dates and ages it explains.
+    """
+
+    born: float
+    low: float
+    high: float
+    faces: int
+    agreeing: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoBirth:
+    """Why there is no fitted birth date, in words."""
+
+    reason: str
+
+
+def age_likelihood(
+    true_age: Floats, age: Floats, low: Floats, high: Floats, more: Floats | float = 0.0
+) -> Floats:
+    """Density of estimates given true ages, all in years and of shapes that fit together.
+
+    A normal on each side of the estimate, as wide as its interval says; `more` is a standard error on top.
+    """
+    off = true_age - age
+    half = np.where(off > 0, high - age, age - low)
+    error = np.sqrt(np.square(np.maximum(half / TAIL, LEAST_ERROR)) + np.square(more))
+    density = np.exp(-0.5 * np.square(off / error)) / (error * 2.5066)
+    return np.asarray(np.where(true_age < -np.asarray(more) - 0.1, 0.0, density), dtype=np.float64)
+
+
+def fit_birth(faces: DatedFaces) -> Birth | NoBirth:
+    """The birth date that a person's dated faces agree on.
+
+    Each face votes with its interval, so that young faces, whose ages are known best, tell most; a share of
+    OUTLIERS may be of another person or have a false date. What is left of chance after many photos is the
+    error that they share. Refused where fewer than FEWEST photos have a date, where they contradict each
+    other, or where they leave more than WIDEST years open.
+    """
+    if len(faces) < FEWEST:
+        return NoBirth("too few dated photos")
+    implied = faces.taken - faces.age
+    grid = np.arange(implied.min() - 15, implied.max() + 15, STEP)
+    single = age_likelihood(
+        faces.taken[:, None] - grid[None],
+        faces.age[:, None],
+        faces.low[:, None],
+        faces.high[:, None],
+        faces.taken_error[:, None] / np.sqrt(3),
+    )
+    mixed = (1 - OUTLIERS) * single + OUTLIERS / OUTLIER_YEARS
+    weight = _weights(faces.taken)
+    score = weight @ np.log(mixed)
+    chance = _blurred(np.exp(score - score.max()), COMMON)
+    chance /= chance.sum()
+    low, born, high = quantiles(grid, chance, (0.05, 0.5, 0.95))
+    at = int(np.argmin(np.abs(grid - born)))
+    agreeing = float(weight @ ((1 - OUTLIERS) * single[:, at] / mixed[:, at]) / weight.sum())
+    if agreeing < CONTRADICTED:
+        return NoBirth("dates and ages contradict each other")
+    if high - low > WIDEST:
+        return NoBirth("the ages leave it open")
+    return Birth(born, low, high, len(faces), agreeing)
+
+
+def _weights(taken: Floats) -> Floats:
+    """How much each face counts: photos of one year share part of their error."""
+    _, place, number = np.unique(np.floor(taken), return_inverse=True, return_counts=True)
+    return np.asarray(1 / (1 + SHARED * (number[place] - 1)), dtype=np.float64)
+
+
+def _blurred(chance: Floats, error: float) -> Floats:
+    """Chances on the grid after a further error (a standard deviation in years)."""
+    reach = int(4 * error / STEP)
+    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) * STEP / error))
+    return np.convolve(chance, kernel / kernel.sum(), mode="same")
+
+
+def quantiles(grid: Floats, chance: Floats, levels: Sequence[float]) -> list[float]:
+    """Where the chances (which sum to 1) on an even grid reach these levels."""
+    return [float(value) for value in np.interp(levels, np.cumsum(chance) - chance / 2, grid)]
