@@ -57,8 +57,8 @@ def _indexed(vectors: Vectors, rows: npt.NDArray[np.intp], count: int, least: fl
 
     index = Index(ndim=vectors.shape[1], metric="cos", dtype="i8")
     for start in range(0, len(vectors), 50_000):
-        block = vectors[start : start + 50_000].astype(np.float32)
-        index.add(np.arange(start, start + len(block), dtype=np.uint64), block)
+        some = vectors[start : start + 50_000].astype(np.float32)
+        index.add(np.arange(start, start + len(some), dtype=np.uint64), some)
     found = []
     for start in range(0, len(rows), 10_000):
         block = rows[start : start + 10_000]
