@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,9 @@ from photoage.records import PhotoFile, RunCounts
 
 
 @pytest.fixture(scope="module")
-def database(new_database: Callable[[], Place]) -> Place:
-    place = new_database()
+def database(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """In SQLite: that PostgreSQL gives the same rows is for the tests of queries."""
+    place = tmp_path_factory.mktemp("database") / "photoage.db"
     store_library(place)
     return place
 
