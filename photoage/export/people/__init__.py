@@ -1,1 +1,1 @@
-"""`photoage people page`: persons to see, name and correct, as one HTML page that needs nothing but itself."""
+"""`photoage people page`: persons to see, name and correct, as one HTML page that needs nothing else."""
