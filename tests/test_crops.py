@@ -17,7 +17,7 @@ from photoage.database.connect import open_database
 from photoage.database.face_filter import FaceFilter
 from photoage.database.query import iter_faces
 from photoage.database.store import Store
-from photoage.export.crops import CutTask, FaceCrop, _tasks, _windows, cut_faces, iter_crops
+from photoage.export.crops import CutTask, FaceCrop, FacePlace, _tasks, _windows, cut_faces, iter_crops
 from photoage.faces.align import align_crop
 from photoage.photos.decode import decode_photo
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
@@ -197,17 +197,12 @@ def test_no_faces_give_no_crops(scanned: ScannedLibrary) -> None:
     assert crops_of(scanned.database, FaceFilter(min_age=130)) == []
 
 
-def test_a_window_keeps_the_faces_of_a_photo_together(scanned: ScannedLibrary) -> None:
-    from photoage.export.crops import _StoredFace
-
-    with opened(scanned.database) as engine:
-        row = next(iter_faces(engine, FaceFilter()))
-    file, points = PhotoFile("/a.jpg", 1, 1), EYES_AND_MOUTH
+def test_a_window_keeps_the_faces_of_a_photo_together() -> None:
     paths = ["/a.jpg"] * 2 + ["/b.jpg"] * 5 + ["/c.jpg"] + ["/a.jpg"]
-    faces = [_StoredFace(row._replace(path=path), file, points) for path in paths]
-    windows = list(_windows(faces, 3))
-    assert [[face.row.path for face in window] for window in windows] == [paths[:7], paths[7:]]
-    tasks = list(_tasks(faces, 64, 0))
+    places = [FacePlace(PhotoFile(path, 1, 1), 640, 480, EYES_AND_MOUTH) for path in paths]
+    windows = list(_windows(places, 3))
+    assert [[place.file.path for place in window] for window in windows] == [paths[:7], paths[7:]]
+    tasks = list(_tasks(places, 64, 0))
     assert [task.positions for task in tasks] == [(0, 1, 8), (2, 3, 4, 5, 6), (7,)]
     assert [task.landmarks.shape for task in tasks] == [(3, 5, 2), (5, 5, 2), (1, 5, 2)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -41,10 +42,16 @@ class FaceCrop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _StoredFace:
-    row: FaceRow
-    file: PhotoFile  # as it was when it was scanned
-    landmarks: FloatArray  # (5, 2), NaN where the database holds no such thing
+class FacePlace:
+    """Where a stored face is: in which photo, of what upright size in pixels, and its landmarks.
+
+    `file` as it was when it was scanned. `landmarks` (5, 2), in pixels of the upright photo.
+    """
+
+    file: PhotoFile
+    width: int
+    height: int
+    landmarks: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,22 +79,32 @@ def iter_crops(
     but a problem. Faces of one photo that follow one another are cut from one decode. Memory use does
     not grow with the number of faces. Raises `DatabaseError`; `ValueError` when `size` is absurd.
     """
+    rows: deque[FaceRow] = deque()
+    with closing(_stored_faces(engine, wanted, rows)) as places:
+        for crop, problem in cut_places(places, size=size, margin=margin, workers=workers):
+            yield FaceCrop(rows.popleft(), crop, problem)
+
+
+def cut_places(
+    places: Iterable[FacePlace], *, size: int, margin: float = 0.0, workers: int | None = None
+) -> Iterator[tuple[ImageArray | None, str | None]]:
+    """The same of any stored faces: the crop of each, or None and why there is none, in their order.
+
+    Raises `ValueError` when `size` is absurd.
+    """
     if not 1 <= size <= MAX_SIZE or not 0 <= margin <= 10:
         raise ValueError(f"crops of {size} pixels with a margin of {margin}")
     from photoage.pool import PHOTO_TIMEOUT, default_workers
 
     edge = round(size * margin / (1 + 2 * margin))
     ahead = max(1, min(LOOK_AHEAD, LOOK_AHEAD_BYTES // (size * size * 3)))
-    with (
-        closing(_stored_faces(engine, wanted)) as faces,
-        PhotoPool(workers or default_workers(), timeout=PHOTO_TIMEOUT) as pool,
-    ):
-        for window in _windows(faces, ahead):
+    with PhotoPool(workers or default_workers(), timeout=PHOTO_TIMEOUT) as pool:
+        for window in _windows(places, ahead):
             crops: list[ImageArray | None] = [None] * len(window)
             problems: list[str | None] = [None] * len(window)
             for outcome in pool.run(cut_faces, _tasks(window, size - 2 * edge, edge), lambda task: (task,)):
                 _settle(outcome, crops, problems)
-            yield from map(FaceCrop, (face.row for face in window), crops, problems)
+            yield from zip(crops, problems, strict=True)
 
 
 def cut_faces(task: CutTask) -> list[ImageArray | None]:
@@ -122,44 +139,47 @@ def _scale(landmarks: FloatArray, frame: int) -> float:
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
-def _stored_faces(engine: Engine, wanted: FaceFilter) -> Generator[_StoredFace]:
+def _stored_faces(engine: Engine, wanted: FaceFilter, rows: deque[FaceRow]) -> Generator[FacePlace]:
+    """The places of the faces that match; the row of each is added to `rows`."""
     from photoage.database.query import iter_with
     from photoage.database.tables import Face, Photo
 
     found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Face.landmarks)
     for row, (size, mtime_ns, landmarks) in found:
-        yield _StoredFace(row, PhotoFile(row.path, size, mtime_ns), _points(landmarks))
+        rows.append(row)
+        file = PhotoFile(row.path, size, mtime_ns)
+        yield FacePlace(file, row.photo_width, row.photo_height, stored_points(landmarks))
 
 
-def _points(landmarks: object) -> FloatArray:
+def stored_points(landmarks: object) -> FloatArray:
+    """(5, 2) landmarks as the database holds them; NaN where it holds no such thing."""
     try:
         return np.array(landmarks, dtype=np.float32).reshape(5, 2)
     except (TypeError, ValueError):
         return np.full((5, 2), np.nan, dtype=np.float32)
 
 
-def _windows(faces: Iterable[_StoredFace], length: int) -> Iterator[list[_StoredFace]]:
+def _windows(places: Iterable[FacePlace], length: int) -> Iterator[list[FacePlace]]:
     """Runs of about `length` faces; a photo whose faces follow one another is in one of them."""
-    window: list[_StoredFace] = []
-    for face in faces:
-        if len(window) >= length and face.row.path != window[-1].row.path:
+    window: list[FacePlace] = []
+    for place in places:
+        if len(window) >= length and place.file.path != window[-1].file.path:
             yield window
             window = []
-        window.append(face)
+        window.append(place)
     if window:
         yield window
 
 
-def _tasks(window: Sequence[_StoredFace], frame: int, margin: int) -> Iterator[CutTask]:
+def _tasks(window: Sequence[FacePlace], frame: int, margin: int) -> Iterator[CutTask]:
     """One task per photo, in the order of their first faces."""
     photos: dict[str, list[int]] = {}
-    for position, face in enumerate(window):
-        photos.setdefault(face.row.path, []).append(position)
+    for position, place in enumerate(window):
+        photos.setdefault(place.file.path, []).append(position)
     for positions in photos.values():
         first = window[positions[0]]
         landmarks = np.stack([window[position].landmarks for position in positions])
-        width, height = first.row.photo_width, first.row.photo_height
-        yield CutTask(first.file, width, height, landmarks, frame, margin, tuple(positions))
+        yield CutTask(first.file, first.width, first.height, landmarks, frame, margin, tuple(positions))
 
 
 def _settle(
