@@ -193,3 +193,16 @@ def test_every_option_has_a_variable_of_its_own() -> None:
 def test_without_the_variable_the_file_is_in_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOTOAGE_CONFIG", "")
     assert config_file().name == "config.toml"
+
+
+def test_config_show_hides_the_password_of_the_database(config: Path) -> None:
+    """docs/database.md: no message shows it."""
+    url = "postgresql://anna:seCret@nas/photos"
+    for text, env in ((f'db = "{url}"\n', {}), ("", {"PHOTOAGE_DB": url})):
+        shown = run(config, text, "config", "show", env=env).stdout
+        assert "seCret" not in shown
+        assert "postgresql://anna:***@nas/photos" in shown
+    assert (
+        "seCret" not in run(config, 'db = "postgresql://anna:seCret@nas:x/photos"\n', "config", "show").stdout
+    )
+    assert "'/a/b.db'" in run(config, 'db = "/a/b.db"\n', "config", "show").stdout

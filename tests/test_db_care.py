@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -17,8 +18,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from databases import HOLD_LOCK, Place, another_process, opened, run_sql
-from small_library import BROKEN, LATIN, store_library
+from databases import HOLD_LOCK, Place, another_process, begin, detections, opened, run_sql
+from small_library import BROKEN, LATIN, runner, store_library
 from sqlalchemy import Engine
 
 from photoage.database import sqlite
@@ -28,6 +29,7 @@ from photoage.database.connect import (
     check_integrity,
     current_revision,
     head_revision,
+    make_engine,
     migrations_folder,
     open_database,
     table_counts,
@@ -37,8 +39,10 @@ from photoage.database.face_filter import FaceFilter
 from photoage.database.history import iter_errors, iter_runs
 from photoage.database.query import FIELDS, iter_faces, iter_paths
 from photoage.database.stats import library_stats
+from photoage.database.store import Store
 from photoage.database.tables import Base, decode_path
 from photoage.errors import DatabaseError, DatabaseLockedError
+from photoage.records import Estimate, PhotoFaces, PhotoFile
 
 OLD_DATABASES = Path(__file__).parent / "old_databases"
 
@@ -292,3 +296,53 @@ def test_a_backup_that_fails_leaves_no_half_copy(database: Path, tmp_path: Path)
         with pytest.raises(DatabaseError, match=f"{target}: backup of {database}: "):
             backup(engine, target)
     assert not target.exists()
+
+
+def test_an_error_of_the_programs_own_is_no_damage(database: Path, tmp_path: Path) -> None:
+    path = shutil.copy(database, tmp_path / "p.db")
+    with Store.open(path) as store:
+        begin(store)
+        with pytest.raises(ValueError, match="zip"):  # two faces, one estimate
+            store.save_many([(PhotoFile("/p/new.jpg", 1, 1), PhotoFaces("n", 1, 1, None, detections(2)),
+                              [Estimate(1, 0, 2)])])  # fmt: skip
+        store.commit()
+        assert store.known(["/p/new.jpg"]) == {}
+    run_sql(path, "UPDATE scan_run SET started_at = 'yesterday' WHERE id = 1")
+    with (
+        opened(path, read_only=True) as engine,
+        pytest.raises(DatabaseError, match=r"is damaged: .*yesterday"),
+    ):
+        list(iter_runs(engine))
+    run_sql(path, "UPDATE scan_run SET started_at = finished_at, roots = '{' WHERE id = 1")
+    with opened(path, read_only=True) as engine, pytest.raises(DatabaseError, match="is damaged: not JSON"):
+        list(iter_runs(engine))
+
+
+def test_databases_and_backups_are_for_their_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold children's ages, and where their photos are."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with Store.open(None) as store:
+        begin(store)
+    place = tmp_path / "data" / "photoage" / "photoage.db"
+    with opened(place) as engine:
+        backup(engine, tmp_path / "backup.db")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (place.parent, place, tmp_path / "backup.db")] == [
+        0o700, 0o600, 0o600
+    ]  # fmt: skip
+
+
+def test_db_upgrade_keeps_out_of_a_scan(tmp_path: Path) -> None:
+    path = tmp_path / "empty.db"
+    run_sql(path, "PRAGMA journal_mode = WAL")
+    engine = make_engine(path)
+    release = sqlite.take_scan_lock(engine)
+    try:
+        done = runner(path)("db", "upgrade", status=1)
+        assert "another scan is writing" in done.stderr
+        assert run_sql(path, "SELECT * FROM sqlite_master") == []
+    finally:
+        release()
+        engine.dispose()
+    assert "upgraded from schema none" in runner(path)("db", "upgrade").stderr

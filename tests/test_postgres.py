@@ -173,6 +173,18 @@ def test_a_schema_is_a_library_of_its_own(url: str, postgres: Server) -> None:
             Store.open(url)
 
 
+def test_a_schema_may_need_quotes_and_must_be_there(url: str) -> None:
+    base, schema = url.rpartition("%3D")[0], "Anna Müller"
+    run_sql(base.partition("?")[0], f'CREATE SCHEMA "{schema}"')
+    with Store.open(f"{base}%3D%22Anna%5C%20M%C3%BCller%22") as store:
+        begin(store)
+        with pytest.raises(DatabaseLockedError, match="another scan is writing"):
+            Store.open(f"{base}%3D%22Anna%5C%20M%C3%BCller%22")
+    with pytest.raises(DatabaseError, match="has no schema of its search_path, absent") as caught:
+        Store.open(f"{base}%3Dabsent")
+    assert not isinstance(caught.value, DatabaseLockedError)
+
+
 # --- a server that goes away --------------------------------------------------------------------
 
 

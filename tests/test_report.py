@@ -257,3 +257,15 @@ def test_open_shows_the_file_in_the_browser(
     done = real(scanned.database, "report", "-o", str(target), "--limit", "1", "--open")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "opened").read_text() == target.as_uri()
+
+
+def test_more_faces_than_a_browser_shows_are_left_out_unless_wanted(
+    scanned: ScannedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("photoage.cli.report.MOST", 2)
+    target = tmp_path / "r.html"
+    words = ("report", "-o", str(target), "--path", "*/orientations/*", "--sort", "age")
+    for more, number in (((), 2), (("--all",), 8), (("--limit", "3"), 3)):
+        done = runner(scanned.database)(*words, *more)
+        assert len(faces_of(parse(target))) == number
+        assert ("first 2 of 8 faces" in done.stderr) == (not more)

@@ -36,6 +36,19 @@ def path(context: Context) -> None:
     print_line(str(config_file()))
 
 
+def _shown(key: str, value: Any) -> Any:
+    """The value, without the password that a database's URL may have."""
+    if key != "db" or "://" not in value:
+        return value
+    from photoage.database.connect import database_name, database_url
+    from photoage.errors import DatabaseError
+
+    try:
+        return database_name(database_url(value))
+    except DatabaseError:
+        return "(not shown: no URL of a database)"
+
+
 @config.command()
 @global_options
 def show(context: Context) -> None:
@@ -59,7 +72,7 @@ def show(context: Context) -> None:
             value, source = settings[option.name], str(config_file())
         else:
             continue
-        print_line(f"{'.'.join((*words, key))} = {value!r}  ({source})")
+        print_line(f"{'.'.join((*words, key))} = {_shown(key, value)!r}  ({source})")
         shown += 1
     if not shown:
         context.say(f"no settings; {config_file()} and the environment have none")

@@ -30,14 +30,15 @@ def upgrade(context: Context) -> None:
     Example:
       photoage db upgrade
     """
-    from photoage.database.connect import current_revision, head_revision, open_database
+    from photoage.database.connect import current_revision, head_revision
+    from photoage.database.store import Store
 
     with context.reading(any_schema=True) as engine:
         before = current_revision(engine)
     if before == head_revision():
         context.say(f"schema {before}: nothing to upgrade")
         return
-    open_database(context.database, create=True).dispose()
+    Store.open(context.database).close()  # which waits for no scan, and lets none begin
     context.say(f"upgraded from schema {before or 'none'} to {head_revision()}")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,10 +17,10 @@ from photoage.errors import UsageError
 from photoage.files import is_stream, replacing_binary
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from photoage.database.face_filter import FaceFilter
     from photoage.export.report.build import ReportSummary
+
+MOST = 20_000  # faces of a page, 44 MB, unless the user wants more
 
 
 @click.command()
@@ -35,14 +36,25 @@ if TYPE_CHECKING:
 @click.option(
     "-j", "--workers", type=click.IntRange(min=1), help="Processes that read photos [default: one per core]."
 )
+@click.option(
+    "--all", "everything", is_flag=True, help=f"More than {MOST:,} faces, which few browsers show, too."
+)
 @face_filter
 @global_options
-def report(context: Context, output: str, opened: bool, workers: int | None, faces: FaceFilter) -> None:
+def report(
+    context: Context,
+    output: str,
+    opened: bool,
+    workers: int | None,
+    everything: bool,
+    faces: FaceFilter,
+) -> None:
     """Write the matching faces, all by default, to one HTML page with their pictures.
 
     The page has counts, the ages by number and over time, and a gallery of the faces with links to
     their photos, which a slider of ages, the date and the folder narrow down. It holds all it needs
-    and loads nothing. A face whose photo is gone or has changed is shown without a picture.
+    and loads nothing. A face whose photo is gone or has changed is shown without a picture. Of more
+    than 20,000 faces, the first 20,000 are shown, unless --all or --limit says otherwise.
 
     The file appears only when it is complete.
 
@@ -56,8 +68,18 @@ def report(context: Context, output: str, opened: bool, workers: int | None, fac
         raise UsageError(f"{output}: the extension is neither .html nor .htm")
     if streamed and opened:
         raise UsageError("--open needs a file; name one with -o")
+    from photoage.database.query import count_faces
+
     with context.reading() as engine:
-        summary = _write(context, engine, faces, output, workers)
+        number = count_faces(engine, faces)
+        if number > MOST and faces.limit is None and not everything:
+            context.warn(
+                f"the page has the first {MOST:,} of {number:,} faces, in the order of --sort: few browsers"
+                " show more; --all takes all, --limit another number"
+            )
+            number, faces = MOST, replace(faces, limit=MOST)
+        with _progress(context, number) as progress:
+            summary = _write(engine, faces, output, workers, progress)
     if not streamed:
         context.say(f"wrote {output}")
     if summary.without_picture:
@@ -73,29 +95,26 @@ def report(context: Context, output: str, opened: bool, workers: int | None, fac
 
 
 def _write(
-    context: Context, engine: Engine, faces: FaceFilter, output: str, workers: int | None
+    engine: Any, faces: FaceFilter, output: str, workers: int | None, progress: Callable[[int], None]
 ) -> ReportSummary:
     from photoage.export.report.build import write_report
 
-    with _progress(context, engine, faces) as progress:
-        if output == "-":
-            sys.stdout.flush()
-            summary = write_report(engine, faces, sys.stdout.buffer, workers=workers, progress=progress)
-            sys.stdout.buffer.flush()
-            return summary
-        with replacing_binary(Path(output)) as file:
-            return write_report(engine, faces, file, workers=workers, progress=progress)
+    if output == "-":
+        sys.stdout.flush()
+        summary = write_report(engine, faces, sys.stdout.buffer, workers=workers, progress=progress)
+        sys.stdout.buffer.flush()
+        return summary
+    with replacing_binary(output) as file:
+        return write_report(engine, faces, file, workers=workers, progress=progress)
 
 
 @contextmanager
-def _progress(context: Context, engine: Engine, faces: FaceFilter) -> Iterator[Callable[[int], None]]:
+def _progress(context: Context, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr when a person watches, else nothing."""
     if not context.progress:
         yield lambda done: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from photoage.database.query import count_faces
 
     columns = (
         TextColumn("Cutting"),
@@ -105,5 +124,5 @@ def _progress(context: Context, engine: Engine, faces: FaceFilter) -> Iterator[C
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=context.stderr, transient=True) as bar:
-        task = bar.add_task("report", total=count_faces(engine, faces))
+        task = bar.add_task("report", total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -43,10 +43,11 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
     if output is not None:
         _check_output(photo, output, launch)
     from photoage.export.picture import find_photo, picture
+    from photoage.photos.walk import examine
 
     with context.reading() as engine:
         found = find_photo(engine, photo)
-    if (difference := found.file.difference()) is not None:
+    if (difference := found.file.difference(examine(found.file.path))) is not None:
         context.warn(f"{photo}: {difference}")
     content = BytesIO()
     picture(found, max_size).save(content, "PNG")

@@ -30,6 +30,7 @@ from photoage.database.dialect import backend, cause
 from photoage.database.sqlite import default_database
 from photoage.database.tables import (
     Base,
+    DamagedValueError,
     EstimateRow,
     Face,
     Photo,
@@ -138,7 +139,7 @@ def database_errors(name: str) -> Iterator[None]:
     """Turn every error of the database driver into a `DatabaseError` with a one-line cause."""
     try:
         yield
-    except ValueError as error:  # not UTF-8, not a date, not JSON: nothing that photoage wrote
+    except (DamagedValueError, UnicodeDecodeError) as error:  # the latter by the driver, of text not UTF-8
         raise DatabaseError(f"{name}: is damaged: {' '.join(str(error).split())}") from error
     except (DBAPIError, sqlite3.Error) as error:
         kind, message = cause(error)

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Engine, Select, and_, column, exists, select, values
 
 from photoage.database.connect import database_errors, database_name
-from photoage.database.tables import CheckpointRow, DetectorRow, EstimateRow, Face, Photo
+from photoage.database.tables import CheckpointRow, DamagedValueError, DetectorRow, EstimateRow, Face, Photo
 from photoage.errors import DatabaseError
 from photoage.records import FloatArray
 
@@ -222,7 +222,11 @@ class KnownPhotos:
     def stored_landmarks(self, photo_id: int) -> FloatArray:
         """Landmarks (F, 5, 2) of a photo's faces, by face_index, in pixels of the upright photo."""
         faces = select(Face.landmarks).where(Face.photo_id == photo_id).order_by(Face.face_index)
-        return np.array(self._connection.scalars(faces).all(), dtype=np.float32).reshape(-1, 5, 2)
+        found = self._connection.scalars(faces).all()
+        try:
+            return np.array(found, dtype=np.float32).reshape(-1, 5, 2)
+        except (TypeError, ValueError) as error:
+            raise DamagedValueError("landmarks that are not five points") from error
 
 
 def chunks(items: Sequence[R]) -> Iterator[Sequence[R]]:

@@ -182,11 +182,17 @@ def take_scan_lock(engine: Engine) -> Callable[[], None]:
     # A connection of its own, outside any transaction: it outlives those of the scan.
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     connection.detach()
-    # A schema is a library of its own.
-    lock = text("SELECT pg_try_advisory_lock(:lock + CAST(current_schema AS regnamespace)::oid::bigint)")
-    if not connection.scalar(lock, {"lock": SCAN_LOCK}):
+    try:
+        # A schema is a library of its own.
+        schema = connection.scalar(text("SELECT oid FROM pg_namespace WHERE nspname = current_schema()"))
+        if schema is None:
+            path = connection.scalar(text("SHOW search_path"))
+            raise DatabaseError(f"{name(engine.url)}: has no schema of its search_path, {path}")
+        if not connection.scalar(select(func.pg_try_advisory_lock(SCAN_LOCK + int(schema)))):
+            raise DatabaseLockedError(f"another scan is writing to {name(engine.url)}")
+    except BaseException:
         connection.close()
-        raise DatabaseLockedError(f"another scan is writing to {name(engine.url)}")
+        raise
     return connection.close
 
 

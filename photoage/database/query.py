@@ -26,6 +26,7 @@ from photoage.database.face_filter import FaceFilter, Sort
 from photoage.database.globs import folder_of, path_tests
 from photoage.database.tables import (
     CheckpointRow,
+    DamagedValueError,
     DetectorRow,
     EstimateRow,
     Face,
@@ -132,7 +133,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
                 try:
                     sum(own[NUMBERS])
                 except TypeError as error:
-                    raise ValueError("a face with a value that is not a number") from error
+                    raise DamagedValueError("a face with a value that is not a number") from error
                 names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
                 rest = row[_DETECTOR + 2 : len(FIELDS)]
                 yield FaceRow._make(own + names + rest), row[len(FIELDS) :]

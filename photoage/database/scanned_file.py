@@ -1,8 +1,7 @@
-"""Whether a photo's file is still the one that was scanned."""
+"""A photo's file as it was scanned, and whether it is still that one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import Photo
+from photoage.records import PhotoFile, WalkProblem
 
 
 class ScannedFile(NamedTuple):
@@ -20,15 +20,14 @@ class ScannedFile(NamedTuple):
     mtime_ns: int
     status: str
 
-    def difference(self) -> str | None:
-        """Why the stored faces may not be those of the file any more, in words; None if they are."""
-        try:
-            found = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return "the file is gone"
-        except OSError as error:
-            return error.strerror or str(error)
-        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+    def difference(self, now: PhotoFile | WalkProblem) -> str | None:
+        """Why the stored faces may not be those of the file any more, in words; None if they are.
+
+        `now` is the file as the walk finds it.
+        """
+        if isinstance(now, WalkProblem):
+            return "the file is gone" if now.kind == "vanished" else now.message
+        if (now.size, now.mtime_ns) != (self.size, self.mtime_ns):
             return "changed since it was scanned; scan it again"
         return None
 

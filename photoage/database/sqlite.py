@@ -6,15 +6,17 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import platformdirs
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.dialects.sqlite import insert as insert
 
+from photoage.database.tables import read_json
 from photoage.errors import DatabaseError, DatabaseLockedError
 
+PRIVATE = 0o600  # the permissions of new files
 BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction
 TRUST_PLANNER = False  # it cannot know how many rows a range has
 
@@ -76,7 +78,7 @@ def _check_file(file: Path, *, create: bool, read_only: bool) -> None:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(f"{folder}: cannot be created: {error.strerror}") from error
 
@@ -91,6 +93,10 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
     mode = "ro" if read_only else "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
+        if create:
+            # A library's faces and children's ages are nobody else's business. The log gets the same.
+            with suppress(OSError):
+                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
         # Python then begins a transaction, with the write lock, at the first change and not before:
         # reading never keeps other processes from writing, or the log from being written back.
         connection = sqlite3.connect(
@@ -112,7 +118,7 @@ def make_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
             raise
         return connection
 
-    return create_engine(url, creator=connect)
+    return create_engine(url, creator=connect, json_deserializer=read_json)
 
 
 def _readable(connection: sqlite3.Connection, file: Path) -> sqlite3.Connection:
@@ -181,7 +187,7 @@ def problems(connection: Connection) -> Iterator[str]:
 def backup(engine: Engine, target: Path) -> None:
     """Copy the database, as it is now, to the new file `target`. Raises `sqlite3.Error`, too."""
     try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
     except FileExistsError as error:
         raise DatabaseError(f"{target}: exists already; a backup never replaces a file") from error
     except OSError as error:

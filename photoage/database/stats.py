@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, Text, func, select, type_coerce
 
 from photoage.database.connect import database_errors, database_name, reading
-from photoage.database.tables import EstimateRow, Face, Photo
+from photoage.database.tables import DamagedValueError, EstimateRow, Face, Photo
 
 BIN_YEARS = 5
 
@@ -54,6 +54,13 @@ class LibraryStats:
     folders: list[FolderCount] = field(default_factory=list)
 
 
+def _year(taken_at: object) -> int | None:
+    try:
+        return int(str(taken_at)[:4]) if taken_at else None
+    except ValueError as error:
+        raise DamagedValueError(f"not a time: {taken_at}") from error
+
+
 def library_stats(engine: Engine) -> LibraryStats:
     """Count everything; takes seconds when there are millions of faces. Raises `DatabaseError`."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
@@ -76,7 +83,7 @@ def library_stats(engine: Engine) -> LibraryStats:
                 by_status[status] = by_status.get(status, 0) + 1
                 with_faces += number > 0
                 for group in (
-                    years.setdefault(int(str(taken_at)[:4]) if taken_at else None, [0, 0]),
+                    years.setdefault(_year(taken_at), [0, 0]),
                     folders.setdefault(os.path.dirname(path), [0, 0]),
                 ):
                     group[0] += 1

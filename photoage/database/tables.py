@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from datetime import UTC, datetime
@@ -27,6 +28,26 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # --- values -----------------------------------------------------------------------------------
 
+
+class DamagedValueError(ValueError):
+    """A stored value that photoage cannot have written: not a path, not a time, not JSON."""
+
+
+def read_json(stored: str | bytes) -> Any:
+    """Raises `DamagedValueError`."""
+    try:
+        return json.loads(stored)
+    except (TypeError, ValueError) as error:
+        raise DamagedValueError(f"not JSON: {error}") from error
+
+
+def _read_time(stored: str | None) -> datetime | None:
+    try:
+        return None if stored is None else datetime.fromisoformat(stored)
+    except (TypeError, ValueError) as error:
+        raise DamagedValueError(str(error)) from error
+
+
 # A private range of Unicode stands for bytes that no UTF-8 text can hold: U+EF00 + byte.
 _STAND_IN = re.compile("[\uef80-\uefff]")
 _STAND_INS = re.compile("[\uef80-\uefff]+")
@@ -47,7 +68,9 @@ def encode_path(path: str) -> str:
 
 
 def decode_path(stored: str) -> str:
-    """The path that `encode_path` made `stored` of."""
+    """The path that `encode_path` made `stored` of. Raises `DamagedValueError` for what is no text."""
+    if not isinstance(stored, str):
+        raise DamagedValueError("a path that is not text")
     if stored.isascii() or not _STAND_IN.search(stored):
         return stored
     pieces, end = [], 0
@@ -71,9 +94,7 @@ class PathText(TypeDecorator[str]):
         return None if value is None else encode_path(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str:
-        if not isinstance(value, str):  # every column of this type is NOT NULL
-            raise ValueError("a path that is not text")
-        return decode_path(value)
+        return decode_path(value)  # type: ignore[arg-type]  # every column of this type is NOT NULL
 
 
 class Nanoseconds(TypeDecorator[int]):
@@ -96,7 +117,7 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value)
+        return _read_time(value)
 
 
 class LocalTime(TypeDecorator[datetime]):
@@ -109,7 +130,7 @@ class LocalTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=None).isoformat()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value)
+        return _read_time(value)
 
 
 # PostgreSQL uses up an id with every attempt to insert a row that is there already; SQLite's have 64 bits.

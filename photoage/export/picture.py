@@ -14,7 +14,9 @@ from photoage.database.face_filter import FaceFilter
 from photoage.database.query import FaceRow, iter_faces
 from photoage.database.scanned_file import ScannedFile, scanned_files
 from photoage.errors import PhotoageError
-from photoage.photos.decode import DecodeOptions, decode_photo
+from photoage.paths import absolute, is_remote
+from photoage.photos.content import read_file
+from photoage.photos.decode import DecodeOptions, decode_bytes
 from photoage.records import ImageArray
 
 MAX_SIZE = 2000  # pixels of the picture's long side
@@ -37,10 +39,10 @@ class ShownPhoto:
 
 
 def find_photo(engine: Engine, path: str) -> ShownPhoto:
-    """The photo at `path`, which may be relative. Raises `PhotoageError` when it has never been read."""
-    absolute = os.path.abspath(path)
-    found = scanned_files(engine, [absolute, os.path.realpath(path)])
-    file = found.get(absolute) or next(iter(found.values()), None)
+    """The photo at `path`, which may be relative, or a URL. Raises `PhotoageError` for one never read."""
+    whole = absolute(path)
+    found = scanned_files(engine, [whole] if is_remote(whole) else [whole, os.path.realpath(path)])
+    file = found.get(whole) or next(iter(found.values()), None)
     if file is None:
         raise PhotoageError(f"{path}: not in the database; `photoage scan PHOTO` finds its faces")
     if file.status == "unreadable":
@@ -56,7 +58,7 @@ def picture(photo: ShownPhoto, max_size: int = MAX_SIZE) -> Image.Image:
     faces, path = photo.faces, photo.file.path
     pixels = max((face.photo_width * face.photo_height for face in faces), default=0)
     options = DecodeOptions(max(pixels, DecodeOptions().max_pixels), min_long_side=max_size)
-    decoded = decode_photo(path, options)
+    decoded = decode_bytes(read_file(path)[1], path, options)
     if faces and (faces[0].photo_width, faces[0].photo_height) != (decoded.width, decoded.height):
         raise PhotoageError(f"{path}: has other dimensions than when it was scanned; scan it again")
     return draw_faces(_resized(decoded.rgb, max_size), faces)

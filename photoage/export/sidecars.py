@@ -18,7 +18,9 @@ from photoage.database.scanned_file import ScannedFile, scanned_files
 from photoage.errors import DecodeError, PhotoageError
 from photoage.export.xmp import SidecarError, merged
 from photoage.files import write_whole
+from photoage.paths import is_remote
 from photoage.photos.orientation import stored_orientation
+from photoage.photos.walk import examine
 
 SUFFIX = ".xmp"
 CHUNK = 200  # photos looked up at a time
@@ -93,7 +95,13 @@ def _write(
     path: str, faces: list[FaceRow], file: ScannedFile | None, refused: set[str], dry_run: bool
 ) -> Action:
     photo = faces[0].path
-    if file is None or (difference := file.difference()) is not None:
+    if is_remote(photo):
+        # Of all photos of a storage, only the first is told.
+        if (storage := "/".join(photo.split("/")[:3])) in refused:
+            raise _LeftError
+        refused.add(storage)
+        raise _LeftError(f"{storage}: photos in object storage get no sidecars; export their faces to a file")
+    if file is None or (difference := file.difference(examine(photo))) is not None:
         raise _LeftError(f"{photo}: {difference if file else 'no longer in the database'}")
     try:
         orientation = stored_orientation(photo)

@@ -7,14 +7,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from photoage.errors import DecodeError, LibraryError
+from photoage.paths import password_of, without_password
 from photoage.records import PhotoFile, WalkProblem
 
 # What storages call the time of the last change.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+# It would be stored with every photo, and shown with it.
+PASSWORD = (
+    "a password does not belong into a URL; give it to fsspec by its own configuration or variable, such as"
+    " FSSPEC_SFTP_PASSWORD, or use a key"
+)
 
 
 def check_root(root: str) -> None:
-    """Raises `LibraryError` if a root is not there or cannot be examined."""
+    """Raises `LibraryError` if a root is not there, cannot be examined, or would give a password away."""
+    if password_of(root):
+        raise LibraryError(f"{without_password(root)}: {PASSWORD}")
     try:
         _info(root)
     except FileNotFoundError as error:
@@ -55,6 +63,8 @@ def walk(root: str, is_wanted: Callable[[str, bool], bool]) -> Iterator[PhotoFil
 
 def examine(path: str) -> PhotoFile | WalkProblem:
     """The file as it is now."""
+    if password_of(path):
+        return WalkProblem(without_password(path), "unreadable", PASSWORD)
     try:
         info = _info(path)
     except Exception as error:  # noqa: BLE001

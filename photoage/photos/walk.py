@@ -316,6 +316,11 @@ def _is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
+def examine(path: str) -> PhotoFile | WalkProblem:
+    """The file at a path, or in object storage, as it is now, without its sidecars."""
+    return remote.examine(path) if is_remote(path) else _examine(path, FolderSidecars(()))
+
+
 def _examine(path: str, sidecars: FolderSidecars) -> PhotoFile | WalkProblem:
     """The file as it is now, if it is a regular one: one stat, and one for each sidecar."""
     try:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from itertools import islice
 from pathlib import PurePath
+from string import punctuation
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from sqlalchemy import Engine
 from photoage import __version__
 from photoage.database.face_filter import FaceFilter
 from photoage.export.crops import FaceCrop, iter_crops
+from photoage.paths import is_remote
 from photoage.records import ImageArray
 
 SIZE = 96  # pixels of a thumbnail
@@ -119,7 +121,7 @@ class _Page:
         self._models["detector"].add(_visible(row.detector))
         number = self._folders.setdefault(folder, len(self._folders))
         ages = [round(age, 1) for age in (row.age, row.age_low, row.age_high)]
-        entry = [*ages, row.taken_at or "", number, _visible(name), quote(os.fsencode(name))]
+        entry = [*ages, row.taken_at or "", number, _visible(name), _quoted(name, remote=is_remote(folder))]
         return entry if crop.problem is None else [*entry, _visible(crop.problem)]
 
     def totals(self, wanted: FaceFilter) -> dict[str, Any]:
@@ -153,8 +155,15 @@ def _in_words(wanted: FaceFilter) -> str:
 
 
 def _url(folder: str) -> str:
-    """The folder as a file:// URL that ends in a slash, byte for byte."""
+    """The folder as a URL that ends in a slash, byte for byte: file://, or its own in object storage."""
+    if is_remote(folder):
+        return _quoted(folder, remote=True).rstrip("/") + "/"
     return PurePath(folder).as_uri().rstrip("/") + "/"
+
+
+def _quoted(text: str, *, remote: bool) -> str:
+    """Part of a URL; what is one already stays as it is."""
+    return quote(os.fsencode(text), safe=punctuation if remote else "/")
 
 
 def _visible(text: str) -> str:

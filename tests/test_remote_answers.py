@@ -1,0 +1,96 @@
+"""Photos in object storage, in what answers questions: report, show and sidecars. No server is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from databases import begin, save
+from PIL import Image
+from small_library import runner
+from test_report import faces_of, parse
+
+from photoage.database.store import Store
+from photoage.errors import LibraryError
+from photoage.paths import absolute, password_of, without_password
+from photoage.photos import remote
+from photoage.photos.walk import examine
+from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, WalkProblem
+
+fsspec = pytest.importorskip("fsspec")
+PHOTO = "memory://album/a b%41.jpg"
+
+
+@pytest.fixture
+def database(tmp_path: Path, sample_library: Path) -> Iterator[Path]:
+    """One photo in storage that this process alone has, and its face."""
+    portrait = sample_library / "people" / "grace_hopper.jpg"
+    storage = fsspec.filesystem("memory")
+    storage.pipe("/album/a b%41.jpg", portrait.read_bytes())
+    file = examine(PHOTO)
+    assert isinstance(file, PhotoFile)
+    with Image.open(portrait) as image:
+        width, height = image.size
+    face = Detection((10.0, 10.0, 200.0, 200.0), np.zeros((5, 2), np.float32), 0.9)
+    with Store.open(tmp_path / "p.db") as store:
+        begin(store, roots=["memory://album"])
+        faces = PhotoFaces("c", width, height, datetime(2020, 1, 1), (face,))
+        store.save_many([(file, faces, [Estimate(40, 30, 50)])])
+        store.commit()
+    yield tmp_path / "p.db"
+    storage.store.clear()
+
+
+def test_a_report_links_to_the_photo_where_it_is(database: Path, tmp_path: Path) -> None:
+    runner(database)("report", "-o", str(tmp_path / "r.html"), "-j", "1")
+    (face,) = faces_of(parse(tmp_path / "r.html"))
+    assert unquote(face["href"].replace("%41", "%2541")) == PHOTO
+    assert " " not in face["href"]
+
+
+def test_show_reads_the_photo_where_it_is(database: Path, tmp_path: Path) -> None:
+    done = runner(database)("show", PHOTO, "-o", str(tmp_path / "a.png"))
+    assert done.stderr == f"wrote {tmp_path}/a.png\n"
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
+    fsspec.filesystem("memory").pipe("/album/a b%41.jpg", b"another content")
+    assert "changed since it was scanned" in runner(database)("show", PHOTO, "-o", "-", status=1).stderr
+    fsspec.filesystem("memory").rm("/album/a b%41.jpg")
+    assert "the file is gone" in runner(database)("show", PHOTO, "-o", "-", status=1).stderr
+
+
+def test_sidecars_of_object_storage_are_refused_in_one_line(database: Path) -> None:
+    with Store.open(database) as store:
+        begin(store)
+        save(store, "memory://album/b.jpg", 30)
+        store.commit()
+    done = runner(database)("export", "--sidecar", "xmp", status=1)
+    assert done.stderr.splitlines() == [
+        "photoage: warning: memory://album: photos in object storage get no sidecars;"
+        " export their faces to a file",
+        "sidecars: 0 created, 0 changed, 0 unchanged, 2 left out",
+    ]
+
+
+def test_a_password_in_an_address_is_refused_before_it_is_stored_or_shown() -> None:
+    secret = "sftp://anna:pass@word@nas.local:22/photos"
+    assert password_of(secret) == "pass@word"
+    assert without_password(secret) == "sftp://anna@nas.local:22/photos"
+    with pytest.raises(LibraryError, match=r"sftp://anna@nas\.local:22/photos: a password") as caught:
+        remote.check_root(secret)
+    problem = examine(secret)
+    assert isinstance(problem, WalkProblem)
+    assert "pass@word" not in f"{caught.value} {problem}"
+    for plain in ("sftp://anna@nas.local/photos", "s3://bucket/a:b@c.jpg", "/photos/a:b@c.jpg"):
+        assert password_of(plain) is None
+        assert without_password(plain) == plain
+
+
+def test_a_stored_path_has_no_trailing_slash_and_files_have_one_name(tmp_path: Path) -> None:
+    assert absolute("s3://bucket/photos//") == "s3://bucket/photos"
+    assert absolute("file:///") == absolute("/")
+    assert absolute(f"file://{tmp_path}/") == str(tmp_path)
