@@ -25,6 +25,7 @@ from photoage.database.connect import database_name, database_url, open_database
 from photoage.database.dialect import cause as cause_of
 from photoage.database.dialect import glob_as_regex
 from photoage.database.history import iter_errors
+from photoage.database.known import IdSet
 from photoage.database.store import Store
 from photoage.database.tables import Photo
 from photoage.errors import DatabaseError, DatabaseLockedError
@@ -183,6 +184,24 @@ def test_a_schema_may_need_quotes_and_must_be_there(url: str) -> None:
     with pytest.raises(DatabaseError, match="has no schema of its search_path, absent") as caught:
         Store.open(f"{base}%3Dabsent")
     assert not isinstance(caught.value, DatabaseLockedError)
+
+
+def test_ids_go_beyond_32_bits(url: str) -> None:
+    """Every attempt to store a row uses an id up: a large library's full rescans come to more."""
+    with Store.open(url) as store:
+        begin(store)
+        for table in ("photo", "face", "estimate"):
+            run_sql(url, f"SELECT setval('{table}_id_seq', {2**40})")
+        photo_id = save(store, "/p/a.jpg", 31, 32)
+        store.commit()
+        assert photo_id > 2**40
+        assert len(store.stored_landmarks(photo_id)) == 2
+        seen = IdSet()
+        seen.add(photo_id)
+        assert list(store.unseen(["/p"], seen)) == []
+        assert [photo.id for photo in store.unseen(["/p"], IdSet())] == [photo_id]
+    assert stored_ages(url) == [31, 32]
+    assert_sound(url)
 
 
 # --- a server that goes away --------------------------------------------------------------------

@@ -46,16 +46,22 @@ class KnownPhoto:
 
 
 class IdSet:
-    """Ids of rows, a bit each: a set of Python's takes some 70 bytes for one, 7 GB for 100 million photos."""
+    """Ids of rows, a bit each: a set of Python's takes some 70 bytes for one, 7 GB for 100 million photos.
+
+    In pages of PAGE bytes, so that large ids, which PostgreSQL comes to in time, take no more.
+    """
+
+    PAGE = 8192
 
     def __init__(self) -> None:
-        self._bits = bytearray()
+        self._pages: dict[int, bytearray] = {}
 
     def add(self, row_id: int) -> None:
-        byte = row_id >> 3
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(byte + 1 - len(self._bits)))
-        self._bits[byte] |= 1 << (row_id & 7)
+        number, byte = divmod(row_id >> 3, self.PAGE)
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = bytearray(self.PAGE)
+        page[byte] |= 1 << (row_id & 7)
 
     def update(self, row_ids: Iterable[int]) -> None:
         for row_id in row_ids:
@@ -63,13 +69,15 @@ class IdSet:
 
     def discard(self, row_id: int) -> None:
         if row_id in self:
-            self._bits[row_id >> 3] ^= 1 << (row_id & 7)
+            number, byte = divmod(row_id >> 3, self.PAGE)
+            self._pages[number][byte] ^= 1 << (row_id & 7)
 
     def __contains__(self, row_id: object) -> bool:
         if not isinstance(row_id, int):
             return False
-        byte = row_id >> 3
-        return byte < len(self._bits) and bool(self._bits[byte] >> (row_id & 7) & 1)
+        number, byte = divmod(row_id >> 3, self.PAGE)
+        page = self._pages.get(number)
+        return page is not None and bool(page[byte] >> (row_id & 7) & 1)
 
 
 def all_or_nothing(
