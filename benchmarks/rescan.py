@@ -69,7 +69,7 @@ def store_all(library: Path, database: Path) -> None:
             assert isinstance(file, PhotoFile)
             digest = hashlib.blake2b(file.path.encode(), digest_size=16).hexdigest()
             faces = PhotoFaces(digest, 100, 100, None, (FACE,))
-            store.save_faces(file, faces, [Estimate(30.0, 20.0, 40.0)])
+            store.save_many([(file, faces, [Estimate(30.0, 20.0, 40.0)])])
             if number % 64 == 63:
                 store.commit()
         store.finish_run("finished", RunCounts())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 ImageArray = npt.NDArray[np.uint8]  # (height, width, 3), RGB, upright
 FloatArray = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2: left, upper, right and lower edge
 
 _DATE_TEXT = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?)?)?"
@@ -67,6 +69,19 @@ class PhotoDate:
         return date(self.year, self.month or 1, self.day or 1)
 
 
+def shared_area(a: Sequence[float], b: Sequence[float]) -> float:
+    """The area that two boxes (x1, y1, x2, y2, ...) have in common."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return float(max(0.0, width) * max(0.0, height))
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x1, y1, x2, y2, ...), 0 to 1."""
+    both = shared_area(a, b)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return float(both / union) if both and union > 0 else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
     """A candidate photo found by the walk. Undecodable path bytes are surrogate-escaped.
@@ -85,7 +100,8 @@ class DecodedPhoto:
     """Upright RGB pixels of one photo.
 
     `width` and `height` are the full upright size in pixels; `rgb` may be decoded at a reduced
-    size, in which case `scale` = width of `rgb` / `width`.
+    size, in which case `scale` = width of `rgb` / `width`. Everywhere, a point (x, y) with whole numbers
+    is the centre of a pixel, so that sizes and points do not scale alike: see `reduced` and `full`.
     """
 
     rgb: ImageArray
@@ -97,20 +113,24 @@ class DecodedPhoto:
     def scale(self) -> float:
         return float(self.rgb.shape[1]) / self.width
 
+    def reduced(self, points: FloatArray) -> FloatArray:
+        """Points (..., 2) of the full photo, as points of `rgb`."""
+        return ((points + 0.5) * self.scale - 0.5).astype(np.float32)
+
+    def full(self, face: Detection) -> Detection:
+        """A face found in `rgb`, in pixels of the full photo. A box has edges, which scale as sizes do."""
+        x1, y1, x2, y2 = (edge / self.scale for edge in face.bbox)
+        landmarks = ((face.landmarks + 0.5) / self.scale - 0.5).astype(np.float32)
+        return Detection((x1, y1, x2, y2), landmarks, face.det_score)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
     """One face found by the detector, in pixels of the upright photo."""
 
-    bbox: tuple[float, float, float, float]  # x1, y1, x2, y2
+    bbox: Box
     landmarks: FloatArray  # (5, 2): left eye, right eye, nose, mouth left, mouth right (as seen)
     det_score: float  # 0 to 1
-
-    def scaled(self, factor: float) -> Detection:
-        """The same face in an image `factor` times as large."""
-        x1, y1, x2, y2 = (v * factor for v in self.bbox)
-        landmarks = (self.landmarks * factor).astype(np.float32)
-        return Detection((x1, y1, x2, y2), landmarks, self.det_score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,17 @@ def save(
 ) -> int:
     faces = PhotoFaces(content, 640, 480, datetime(2020, 2, 3, 4, 5, 6), detections(len(ages)))
     estimates = [Estimate(age, age - 5, age + 5) for age in ages]
-    return store.save_faces(PhotoFile(path, size, mtime_ns), faces, estimates)
+    (photo_id,) = store.save_many([(PhotoFile(path, size, mtime_ns), faces, estimates)])
+    return photo_id
+
+
+def another_writer(place: Place, first: Store) -> Store:
+    """A second connection that writes for the same scan run: what the lock of scans keeps out."""
+    writer = Store(open_database(place))
+    writer.run_id, writer.detect_key = first.run_id, first.detect_key
+    writer.known.detector_id = first.known.detector_id
+    writer.known.checkpoint_id = first.known.checkpoint_id
+    return writer
 
 
 PHOTOS = [f"/p/{number:03}.jpg" for number in range(120)]
@@ -121,7 +131,7 @@ def photo(path: str, faces: int | None = None) -> tuple[PhotoFile, PhotoFaces, l
 
 
 def known(store: Store, path: str) -> KnownPhoto:
-    return store.known([path])[path]
+    return store.known.by_path([path])[path]
 
 
 def stored_ages(path: Place) -> list[float]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from decoded import decode_photo
 
 from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
-from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray
 from photoage.training.dataset import pick_subject
 

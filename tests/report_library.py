@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from decoded import decode_photo
 
 from photoage.database.connect import open_database
 from photoage.database.face_filter import FaceFilter
 from photoage.database.store import Store
 from photoage.export.report.build import ReportSummary, write_report
-from photoage.photos.decode import decode_photo
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 # Where the detector finds Grace Hopper's eyes, nose and mouth in people/grace_hopper.jpg.
@@ -49,7 +49,7 @@ def make_library(portrait: Path, folder: Path, photos: Iterable[Stored]) -> Path
             )
             estimates = [Estimate(age, max(0.0, age - 6), age + 8) for age in photo.ages]
             content = PhotoFaces(f"{number:032x}", size[1], size[0], photo.taken, faces)
-            store.save_faces(PhotoFile(path, found.st_size, found.st_mtime_ns), content, estimates)
+            store.save_many([(PhotoFile(path, found.st_size, found.st_mtime_ns), content, estimates)])
             if not photo.there:
                 os.unlink(path)
         store.commit()

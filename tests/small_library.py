@@ -52,7 +52,7 @@ def store_library(path: Place) -> None:
                 ("/photos/landscape.jpg", (), datetime(2019, 12, 31, 23, 59, 59)),
             ]
         ):
-            store.save_faces(PhotoFile(photo, 1000 + number, 1), *faces(number, *ages, taken=taken))
+            store.save_many([(PhotoFile(photo, 1000 + number, 1), *faces(number, *ages, taken=taken))])
         store.save_unreadable(PhotoFile(BROKEN, 7, 1), "truncated", f"{BROKEN}: the image ends early")
         store.save_unreadable(PhotoFile(WEIRD, 8, 1), "unknown", f"{WEIRD}: not an image")
         store.commit()

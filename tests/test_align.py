@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from decoded import decode_photo
 
 from photoage.faces.align import TEMPLATE, align_crop, crop_transform, similarity_transform
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import resolve_detector
-from photoage.photos.decode import decode_photo
 
 
 def test_similarity_transform_recovers_a_known_rotation_scale_and_shift() -> None:

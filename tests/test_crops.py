@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import Engine
 
 from photoage.database.connect import open_database
@@ -19,9 +20,11 @@ from photoage.database.query import iter_faces
 from photoage.database.store import Store
 from photoage.export.crops import CutTask, FaceCrop, FacePlace, _tasks, _windows, cut_faces, iter_crops
 from photoage.faces.align import align_crop
-from photoage.photos.decode import decode_photo
+from photoage.faces.detector_files import default_detector
+from photoage.faces.read import ReadOptions, read_photo
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
 from tests.conftest import ScannedLibrary
+from tests.decoded import decode_photo
 
 EYES_AND_MOUTH = np.array([[60, 60], [140, 60], [100, 105], [65, 137], [135, 137]], dtype=np.float32)
 
@@ -95,7 +98,7 @@ def store_photo(
     estimates = [Estimate(20.0 + index, 15.0, 30.0) for index in range(len(detections))]
     with Store.open(database) as store:
         store.begin_run([str(path.parent)], {}, ("scrfd_500m", "a" * 64), ("tiny", "b" * 64))
-        store.save_faces(PhotoFile(str(path), stat.st_size, stat.st_mtime_ns), faces, estimates)
+        store.save_many([(PhotoFile(str(path), stat.st_size, stat.st_mtime_ns), faces, estimates)])
         store.commit()
         store.finish_run("finished", RunCounts(seen=1, done=1, faces=len(detections)))
 
@@ -168,7 +171,7 @@ def test_each_unusable_photo_is_a_problem_of_its_own_faces_alone(
             found = PhotoFaces(f"{number:032x}", photo.width, photo.height, None, (face,))
             stat = path.stat()
             file = PhotoFile(str(path), stat.st_size, stat.st_mtime_ns)
-            store.save_faces(file, found, [Estimate(30, 25, 40)])
+            store.save_many([(file, found, [Estimate(30, 25, 40)])])
         store.commit()
         store.finish_run("finished", RunCounts(seen=len(names), done=len(names), faces=len(names)))
     (library / "gone.jpg").unlink()
@@ -212,3 +215,25 @@ def test_absurd_sizes_are_refused(tmp_path: Path, size: int, margin: float) -> N
     Store.open(tmp_path / "p.db").__exit__(None, None, None)
     with opened(tmp_path / "p.db") as engine, pytest.raises(ValueError, match="crops of"):
         next(iter_crops(engine, FaceFilter(), size=size, margin=margin))
+
+
+def test_a_re_estimate_and_a_report_cut_the_crop_that_the_scan_cut(
+    tmp_path: Path, sample_library: Path
+) -> None:
+    """The scan cuts from a reduced decode, with landmarks found there: half a pixel would be lost."""
+    portrait = decode_photo(sample_library / "people" / "grace_hopper.jpg").rgb
+    photo = np.zeros((2600, 4000, 3), np.uint8) + 90
+    photo[700:1300, 1500:2100] = cv2.resize(portrait, (600, 600), interpolation=cv2.INTER_AREA)
+    path = tmp_path / "large.jpg"
+    Image.fromarray(photo).save(path, quality=97)
+    options = ReadOptions(default_detector(), 112)
+    scanned = read_photo(str(path), options)
+    (face,) = scanned.faces.detections
+    again = read_photo(str(path), options, landmarks=face.landmarks[None])
+    task = CutTask(scanned.file, 4000, 2600, face.landmarks[None], 112, 0, (0,))
+    (report,) = cut_faces(task)
+    assert report is not None
+    grey = [crop.mean(axis=2) for crop in (scanned.crops[0], again.crops[0], report)]
+    for other in grey[1:]:
+        (x, y), _ = cv2.phaseCorrelate(grey[0], other)
+        assert max(abs(x), abs(y)) < 0.06  # pixels of the crop

@@ -306,7 +306,7 @@ def test_an_error_of_the_programs_own_is_no_damage(database: Path, tmp_path: Pat
             store.save_many([(PhotoFile("/p/new.jpg", 1, 1), PhotoFaces("n", 1, 1, None, detections(2)),
                               [Estimate(1, 0, 2)])])  # fmt: skip
         store.commit()
-        assert store.known(["/p/new.jpg"]) == {}
+        assert store.known.by_path(["/p/new.jpg"]) == {}
     run_sql(path, "UPDATE scan_run SET started_at = 'yesterday' WHERE id = 1")
     with (
         opened(path, read_only=True) as engine,

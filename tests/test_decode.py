@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
+from decoded import decode_photo
 from PIL import ExifTags, Image, ImageCms
 
-from photoage.photos.decode import DecodeOptions, decode_bytes, decode_photo
+from photoage.photos.decode import DecodeOptions, decode_bytes
 from photoage.records import DecodedPhoto, FloatArray
 
 WIDTH, HEIGHT = 96, 64

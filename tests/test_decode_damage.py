@@ -16,11 +16,12 @@ from typing import Any
 
 import pillow_heif
 import pytest
+from decoded import decode_photo
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from photoage.errors import DecodeError
-from photoage.photos.decode import DecodeOptions, decode_bytes, decode_photo
+from photoage.photos.decode import DecodeOptions, decode_bytes
 
 ENCODINGS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}),

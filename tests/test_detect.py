@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from decoded import decode_photo
 
 from photoage.errors import DetectorError, DeviceError
 from photoage.faces.detector import Detector
@@ -20,7 +21,6 @@ from photoage.faces.detector_files import (
     resolve_detector,
 )
 from photoage.faces.views import PhotoViews
-from photoage.photos.decode import decode_photo
 from photoage.records import Detection, ImageArray
 from photoage.training.dataset import pick_subject
 

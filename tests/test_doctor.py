@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,22 +25,19 @@ from photoage.doctor import (
     onnxruntime_distributions,
     onnxruntime_remedy,
 )
-from photoage.filesystem import filesystem_type, is_network, type_from_mount, type_from_mountinfo
+from photoage.filesystem import filesystem_type, is_network
 
-MOUNTINFO = r"""
-22 27 0:21 / /proc rw,relatime - proc proc rw
-27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
-30 27 0:40 / /mnt/my\040nas rw,relatime - nfs4 nas:/photos rw,vers=4.2
-31 27 0:41 / /mnt/my\040nas/local rw - xfs /dev/sdb1 rw
-32 27 0:42 / /home/me/cloud rw - fuse.rclone remote: rw
-33 27 0:43 / /over rw - nfs4 nas:/a rw
-34 33 0:44 / /over rw - btrfs /dev/sdc rw
-"""
-MOUNT = """\
-/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
-//me@nas/photos on /Volumes/My Photos (smbfs, nodev, nosuid, mounted by me)
-/dev/disk4s1 on /Volumes/Stick (1) (exfat, local, nodev, nosuid, noowners)
-"""
+MOUNTS = [  # as psutil gives them, in the order of mounting
+    ("/proc", "proc", "rw,relatime"),
+    ("/", "ext4", "rw,relatime"),
+    ("/mnt/my nas", "nfs4", "rw,relatime"),
+    ("/mnt/my nas/local", "xfs", "rw"),
+    ("/home/me/cloud", "fuse.rclone", "rw"),
+    ("/over", "nfs4", "rw"),
+    ("/over", "btrfs", "rw"),
+    ("/Volumes/My Photos", "smbfs", "rw,nodev"),
+    ("/net/drive", "NTFS", "rw,remote"),
+]
 
 
 def one(checks: Iterable[Check]) -> Check:
@@ -141,6 +139,8 @@ def test_a_current_database_is_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "fstype"),
     [
+        ("/Volumes/My Photos/x.db", "smbfs"),
+        ("/net/drive/x.db", "remote"),
         ("/home/me/photoage.db", "ext4"),
         ("/mnt/my nas/photoage.db", "nfs4"),
         ("/mnt/my nas", "nfs4"),
@@ -150,16 +150,11 @@ def test_a_current_database_is_fine(tmp_path: Path) -> None:
         ("/over/x.db", "btrfs"),
     ],
 )
-def test_the_innermost_mount_decides(place: str, fstype: str) -> None:
-    assert type_from_mountinfo(MOUNTINFO, place) == fstype
-
-
-@pytest.mark.parametrize(
-    ("place", "fstype"),
-    [("/Users/me/x.db", "apfs"), ("/Volumes/My Photos/x.db", "smbfs"), ("/Volumes/Stick (1)/x.db", "exfat")],
-)
-def test_mounts_of_macos(place: str, fstype: str) -> None:
-    assert type_from_mount(MOUNT, place) == fstype
+def test_the_innermost_mount_decides(place: str, fstype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [SimpleNamespace(mountpoint=m, fstype=f, opts=o) for m, f, o in MOUNTS]
+    monkeypatch.setattr("psutil.disk_partitions", lambda **_: mounts)
+    monkeypatch.setattr("os.path.realpath", str)
+    assert filesystem_type(Path(place)) == fstype
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from labelled_faces import make_data, save
 
 from photoage.ages.checkpoint import CheckpointInfo
-from photoage.ages.intervals import MIN_CALIBRATION, Interval, IntervalTable, calibrate, interval_bounds
+from photoage.ages.intervals import MIN_CALIBRATION, Interval, calibrate, interval_bounds
 from photoage.ages.model import AgeModel, save_checkpoint
 from photoage.ages.predictor import Predictor
 from photoage.cli import cli
@@ -131,7 +131,7 @@ def test_bins_with_few_residuals_are_merged(count: int, bins: int) -> None:
 
 
 def test_predictions_outside_all_bins_take_the_nearest_one() -> None:
-    table = IntervalTable(0.9, (0.0, 10.0), (1.0, 5.0), (2.0, 6.0))
+    table = Interval(0.9, (0.0, 10.0), (1.0, 5.0), (2.0, 6.0))
     low, high = interval_bounds(floats(-3, 0, 9.99, 10, 500), table)
     assert low.tolist() == pytest.approx([0, 0, 8.99, 5, 495])
     assert high.tolist() == pytest.approx([-1, 2, 11.99, 16, 506])

@@ -16,7 +16,18 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import ScannedLibrary
-from databases import PHOTOS, Place, assert_sound, begin, opened, photo, run_sql, save, stored_ages
+from databases import (
+    PHOTOS,
+    Place,
+    another_writer,
+    assert_sound,
+    begin,
+    opened,
+    photo,
+    run_sql,
+    save,
+    stored_ages,
+)
 from postgres_server import Server
 from small_library import real, runner, store_library
 from sqlalchemy import make_url, select
@@ -195,11 +206,11 @@ def test_ids_go_beyond_32_bits(url: str) -> None:
         photo_id = save(store, "/p/a.jpg", 31, 32)
         store.commit()
         assert photo_id > 2**40
-        assert len(store.stored_landmarks(photo_id)) == 2
+        assert len(store.known.stored_landmarks(photo_id)) == 2
         seen = IdSet()
         seen.add(photo_id)
-        assert list(store.unseen(["/p"], seen)) == []
-        assert [photo.id for photo in store.unseen(["/p"], IdSet())] == [photo_id]
+        assert list(store.known.unseen(["/p"], seen)) == []
+        assert [photo.id for photo in store.known.unseen(["/p"], IdSet())] == [photo_id]
     assert stored_ages(url) == [31, 32]
     assert_sound(url)
 
@@ -283,11 +294,11 @@ def test_what_the_driver_itself_refuses_is_no_matter_of_connecting(url: str) -> 
 def test_of_writers_that_wait_for_each_other_one_is_told(url: str) -> None:
     errors: list[DatabaseError] = []
     with Store.open(url) as store:
-        run_id = begin(store)
+        begin(store)
         met = threading.Barrier(2)
 
         def write(first: str, second: str) -> None:
-            with Store.join(url, run_id) as writer:
+            with another_writer(url, store) as writer:
                 save(writer, first, 30)
                 met.wait(10)
                 try:
@@ -403,7 +414,7 @@ def test_many_are_saved_as_each(url: str, tmp_path: Path) -> None:
         with Store.open(place) as store:
             begin(store)
             assert sorted(store.save_many(photo(path) for path in reversed(PHOTOS))) == sorted(
-                known.id for known in store.known(PHOTOS).values()
+                known.id for known in store.known.by_path(PHOTOS).values()
             )
             store.commit()
     assert stored_ages(url) == stored_ages(tmp_path / "photoage.db")

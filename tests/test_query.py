@@ -49,11 +49,9 @@ def engine(new_database: Callable[[], Place]) -> Iterator[Engine]:
             ages = [round(chance.uniform(1, 90), chance.choice((0, 3))) for _ in found]
             widths = [chance.choice((2.5, 5, 7.3)) for _ in found]
             taken_at = chance.choice((None, day, day))
-            store.save_faces(
-                PhotoFile(f"{chance.choice(FOLDERS)}/IMG_{number:04}.jpg", number, 1),
-                PhotoFaces(f"{number:032x}", 640, 480, taken_at, found),
-                [Estimate(age, age - width, age + width) for age, width in zip(ages, widths, strict=True)],
-            )
+            file = PhotoFile(f"{chance.choice(FOLDERS)}/IMG_{number:04}.jpg", number, 1)
+            estimates = [Estimate(a, a - width, a + width) for a, width in zip(ages, widths, strict=True)]
+            store.save_many([(file, PhotoFaces(f"{number:032x}", 640, 480, taken_at, found), estimates)])
         store.commit()
     with opened(path, read_only=True) as engine:
         yield engine

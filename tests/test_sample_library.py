@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded import decode_photo
 
 from photoage.errors import DecodeError
-from photoage.photos.decode import decode_photo
 from photoage.photos.walk import walk
 from photoage.records import FloatArray
 

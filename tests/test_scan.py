@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ScannedLibrary
+from decoded import decode_photo
 
 from photoage.ages.predictor import Predictor
 from photoage.database.connect import open_database
@@ -19,7 +20,6 @@ from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
 from photoage.models import default_checkpoint
-from photoage.photos.decode import decode_photo
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
 

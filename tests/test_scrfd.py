@@ -9,12 +9,12 @@ import numpy as np
 import onnx.version_converter
 import onnxruntime
 import pytest
+from decoded import decode_photo
 
 from photoage.faces import scrfd
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
 from photoage.faces.merge_convs import merge_convs
-from photoage.photos.decode import decode_photo
 from photoage.records import ImageArray
 
 NAMES = (

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ScannedLibrary
+from decoded import decode_photo
 from PIL import Image, ImageChops
 from small_library import BROKEN, Run, real, runner, store_library
 
 from photoage.database.connect import open_database
 from photoage.database.query import FaceRow
 from photoage.export.picture import ACCENT, MIN_SIZE, draw_faces, find_photo
-from photoage.photos.decode import decode_photo
 
 FACE = FaceRow(
     "/p.jpg", 0, 34.25, 20.0, 48.5, 0.9, 0, 0, 0, 0, 1000, 800, None, "2026-01-01", "scrfd", "first"

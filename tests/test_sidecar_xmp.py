@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded import decode_photo
 from lxml import etree
 from PIL import Image
 from pillow_heif import from_pillow
@@ -16,7 +17,6 @@ from photoage.database.query import FaceRow
 from photoage.errors import DecodeError
 from photoage.export.sidecars import sidecar_path
 from photoage.export.xmp import AREA, MWG, OWN, RDF, SidecarError, merged
-from photoage.photos.decode import decode_photo
 from photoage.photos.orientation import as_stored, stored_orientation
 
 FACE = FaceRow(

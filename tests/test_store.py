@@ -57,12 +57,12 @@ def test_a_photo_is_stored_with_its_faces(store: Store, path: Place) -> None:
     assert (first.x1, first.x2, first.det_score) == (10.0, 30.123, 0.877)
     assert (first.taken_at, first.detector, first.checkpoint) == ("2020-02-03T04:05:06", "scrfd", "first")
     assert (second.face_index, second.age, second.x1) == (1, 8.0, 11.0)
-    landmarks = store.stored_landmarks(photo_id)
+    landmarks = store.known.stored_landmarks(photo_id)
     assert landmarks.shape == (2, 5, 2)
     assert landmarks.dtype == np.float32
     assert np.abs(landmarks[1] - detections(2)[1].landmarks).max() <= 0.005
     assert known(store, LATIN) == KnownPhoto(
-        photo_id, LATIN, 100, 1, "done", "c", store.detector_id, DetectOptions().key, None, True
+        photo_id, LATIN, 100, 1, "done", "c", store.known.detector_id, DetectOptions().key, None, True
     )
     assert_sound(path)
 
@@ -71,7 +71,7 @@ def test_a_photo_without_faces_is_done(store: Store) -> None:
     photo_id = save(store, "/p/hill.jpg")
     assert known(store, "/p/hill.jpg").status == "done"
     assert known(store, "/p/hill.jpg").estimated
-    assert store.stored_landmarks(photo_id).shape == (0, 5, 2)
+    assert store.known.stored_landmarks(photo_id).shape == (0, 5, 2)
 
 
 def test_reading_a_photo_again_replaces_its_faces(store: Store, path: Place) -> None:
@@ -161,11 +161,11 @@ def test_many_photos_are_looked_up_at_once(store: Store) -> None:
     paths = [f"/p/{number}.jpg" for number in range(1200)]
     for number, path in enumerate(paths):
         save(store, path, size=number)
-    found = store.known([*paths, "/p/absent.jpg"])
+    found = store.known.by_path([*paths, "/p/absent.jpg"])
     assert found.keys() == set(paths)
-    assert store.hashes_by_size(range(1000, 5000)) == dict.fromkeys(range(1000, 1200), frozenset("c"))
-    assert store.known([]) == {}
-    assert store.hashes_by_size([]) == {}
+    assert store.known.hashes_by_size(range(1000, 5000)) == dict.fromkeys(range(1000, 1200), frozenset("c"))
+    assert store.known.by_path([]) == {}
+    assert store.known.hashes_by_size([]) == {}
 
 
 def test_sizes_and_contents_are_known_of_done_and_missing_photos(store: Store) -> None:
@@ -175,24 +175,24 @@ def test_sizes_and_contents_are_known_of_done_and_missing_photos(store: Store) -
     store.mark_missing([gone])
     store.save_unreadable(PhotoFile("/p/bad.jpg", 3, 1), "io", "unreadable now")
     store.save_unreadable(PhotoFile("/p/worse.jpg", 4, 1), "io", "unreadable ever since")
-    assert store.hashes_by_size({1, 2, 3, 4, 5}) == {1: frozenset("x"), 2: frozenset("x")}
-    assert [photo.path for photo in store.by_content("x", 1)] == ["/p/done.jpg"]
-    assert store.by_content("y", 1) == []
+    assert store.known.hashes_by_size({1, 2, 3, 4, 5}) == {1: frozenset("x"), 2: frozenset("x")}
+    assert [photo.path for photo in store.known.by_content("x", 1)] == ["/p/done.jpg"]
+    assert store.known.by_content("y", 1) == []
 
 
 def test_the_hashes_of_a_size_that_too_many_photos_have_are_not_given(store: Store) -> None:
     for number in range(SAME_SIZE + 1):
         save(store, f"/p/{number}.jpg", size=7, content=f"x{number}")
         save(store, f"/q/{number}.jpg", size=8, content=f"x{number % 3}")
-    assert store.hashes_by_size([7, 8, 9]) == {7: frozenset(), 8: frozenset()}
+    assert store.known.hashes_by_size([7, 8, 9]) == {7: frozenset(), 8: frozenset()}
     store.save_unreadable(PhotoFile("/p/0.jpg", 7, 1), "io", "unreadable now")
-    assert store.hashes_by_size([7]) == {7: frozenset(f"x{n}" for n in range(1, SAME_SIZE + 1))}
+    assert store.known.hashes_by_size([7]) == {7: frozenset(f"x{n}" for n in range(1, SAME_SIZE + 1))}
 
 
 def test_among_the_same_content_missing_photos_come_first(store: Store) -> None:
     ids = [save(store, f"/p/{number}.jpg") for number in range(SAME_CONTENT + 10)]
     store.mark_missing(ids[-2:])
-    same = store.by_content("c", 100)
+    same = store.known.by_content("c", 100)
     assert len(same) == SAME_CONTENT
     assert [photo.id for photo in same[:3]] == [ids[-2], ids[-1], ids[0]]
 
@@ -202,11 +202,11 @@ def test_a_reader_knows_the_same_without_a_lock(store: Store, path: Place) -> No
     store.commit()
     with opened(path, read_only=True) as engine, KnownPhotos(engine) as reader:
         reader.find_models(DETECTOR[1], CHECKPOINT[1])
-        assert reader.known(["/p/a.jpg"]) == store.known(["/p/a.jpg"])
-        assert reader.detector_id == store.detector_id
+        assert reader.by_path(["/p/a.jpg"]) == store.known.by_path(["/p/a.jpg"])
+        assert reader.detector_id == store.known.detector_id
         reader.find_models("never seen", "never seen")
         assert (reader.detector_id, reader.checkpoint_id) == (0, 0)
-        assert not reader.known(["/p/a.jpg"])["/p/a.jpg"].estimated
+        assert not reader.by_path(["/p/a.jpg"])["/p/a.jpg"].estimated
 
 
 # --- another checkpoint -------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_a_moved_photo_keeps_its_faces_and_replaces_what_was_there(store: Store,
     store.mark_missing([photo_id])
     store.relink(photo_id, PhotoFile("/p/taken.jpg", 101, 2))
     store.commit()
-    assert store.known(["/p/a.jpg"]) == {}
+    assert store.known.by_path(["/p/a.jpg"]) == {}
     moved = known(store, "/p/taken.jpg")
     assert (moved.id, moved.size, moved.mtime_ns, moved.status) == (photo_id, 101, 2, "done")
     assert stored_ages(path) == [30.0]
@@ -280,7 +280,7 @@ def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path:
     assert run_sql(path, "SELECT count(*) FROM estimate WHERE NOT current") == [(4,)]
     assert (known(store, "/p/copy.jpg").content_hash, known(store, "/p/copy.jpg").mtime_ns) == ("c", 7)
     assert known(store, "/p/copy.jpg").estimated
-    assert np.array_equal(store.stored_landmarks(copy), store.stored_landmarks(source))
+    assert np.array_equal(store.known.stored_landmarks(copy), store.known.stored_landmarks(source))
     with opened(path, read_only=True) as engine:
         faces = [face._replace(path="", scanned_at="") for face in iter_faces(engine, FaceFilter())]
     assert faces[:2] == faces[2:]
@@ -313,7 +313,7 @@ def test_unseen_photos_are_those_under_the_roots(store: Store) -> None:
     seen = {ids["/p/a.jpg"]}
 
     def unseen(*roots: str) -> list[str]:
-        found = [photo.path for photo in store.unseen(roots, seen)]
+        found = [photo.path for photo in store.known.unseen(roots, seen)]
         assert len(found) == len(set(found))
         return sorted(found)
 
@@ -331,7 +331,7 @@ def test_unseen_photos_can_be_pruned_while_they_are_found(store: Store) -> None:
     for number in range(1600):
         save(store, f"/p/{number}.jpg", 1)
     found = 0
-    for photo in store.unseen(["/p"], set()):
+    for photo in store.known.unseen(["/p"], set()):
         store.prune([photo.id])
         found += 1
     assert found == 1600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,13 +16,12 @@ from databases import (
     HOLD_LOCK,
     LATER_CHECKPOINT,
     LATIN,
-    PHOTOS,
     Place,
     another_process,
+    another_writer,
     assert_sound,
     begin,
     opened,
-    photo,
     run_sql,
     save,
     stored_ages,
@@ -32,7 +30,7 @@ from databases import (
 from photoage.database import sqlite
 from photoage.database.face_filter import FaceFilter
 from photoage.database.history import iter_runs
-from photoage.database.query import count_faces, iter_faces
+from photoage.database.query import count_faces
 from photoage.database.store import Store
 from photoage.errors import DatabaseError, DatabaseLockedError
 from photoage.records import Estimate, RunCounts
@@ -72,9 +70,9 @@ def test_a_run_is_recorded_from_beginning_to_end(path: Place) -> None:
 def test_the_same_model_under_another_name_is_the_same_model(path: Place) -> None:
     with Store.open(path) as store:
         begin(store)
-        before = (store.detector_id, store.checkpoint_id)
+        before = (store.known.detector_id, store.known.checkpoint_id)
         store.begin_run([], {}, ("renamed", DETECTOR[1]), ("moved", CHECKPOINT[1]))
-        assert (store.detector_id, store.checkpoint_id) == before
+        assert (store.known.detector_id, store.known.checkpoint_id) == before
 
 
 # --- locks and kills ----------------------------------------------------------------------------
@@ -87,7 +85,7 @@ with Store.open(sys.argv[1]) as store:
     store.begin_run(["/k"], {}, ("d", "d"), ("c", "c"))
     print("scanning", flush=True)
     for number in range(10**9):
-        store.save_faces(PhotoFile(f"/k/{number}", 1, 1), PhotoFaces("h", 1, 1, None, ()), [])
+        store.save_many([(PhotoFile(f"/k/{number}", 1, 1), PhotoFaces("h", 1, 1, None, ()), [])])
         if number % 7 == 0:
             store.commit()
 """
@@ -168,51 +166,6 @@ def test_the_program_that_ends_without_closing_lets_the_next_scan_in(path: Place
 
 # --- several writers ----------------------------------------------------------------------------
 
-WRITE_TOO = """
-import random, sys
-from databases import PHOTOS, photo
-from photoage.database.store import Store
-chance = random.Random(sys.argv[3])
-with Store.join(sys.argv[1], int(sys.argv[2])) as store:
-    print("joined", flush=True)
-    sys.stdin.readline()
-    for _ in range(3):
-        paths = random.Random(chance.random()).sample(PHOTOS, len(PHOTOS))
-        for start in range(0, len(paths), 20):
-            store.save_many([photo(path) for path in paths[start:start + 20]])
-            store.commit()
-print("done")
-"""
-
-
-def test_writers_of_the_same_photos_double_and_lose_nothing(path: Place) -> None:
-    with Store.open(path) as store:
-        run_id = begin(store)
-        command = [sys.executable, "-c", WRITE_TOO, str(path), str(run_id)]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-        writers = [
-            subprocess.Popen(
-                [*command, seed], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            for seed in "abc"
-        ]
-        for writer in writers:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "joined\n"
-        assert [writer.communicate("go\n", timeout=120)[0] for writer in writers] == ["done\n"] * 3
-        assert [writer.returncode for writer in writers] == [0] * 3
-        # Nor is anything left of what was stored differently before.
-        store.save_many([photo(PHOTOS[0]), photo(PHOTOS[1], 9), photo(PHOTOS[1])])
-        store.commit()
-    with opened(path, read_only=True) as engine:
-        faces = [(face.path, face.face_index, face.age) for face in iter_faces(engine, FaceFilter())]
-    assert faces == [
-        (name, index, estimate.age)
-        for name in PHOTOS
-        for index, estimate in enumerate(photo(name)[2])
-    ]  # fmt: skip
-    assert_sound(path)
-
 
 def test_estimates_by_two_writers_are_not_doubled(path: Place) -> None:
     with Store.open(path) as store:
@@ -220,18 +173,10 @@ def test_estimates_by_two_writers_are_not_doubled(path: Place) -> None:
         photo_id = save(store, "/p/a.jpg", 30, 40)
         store.commit()
         begin(store, LATER_CHECKPOINT)
-        with Store.join(path, store.run_id) as other:
+        with another_writer(path, store) as other:
             for writer in (store, other, store):
                 writer.add_estimates(photo_id, [Estimate(33, 30, 36), Estimate(44, 40, 48)])
                 writer.commit()
     assert stored_ages(path) == [33.0, 44.0]
     assert run_sql(path, "SELECT count(*) FROM estimate") == [(4,)]
     assert_sound(path)
-
-
-def test_nobody_joins_a_run_that_is_not_there(path: Place) -> None:
-    with pytest.raises(DatabaseError):
-        Store.join(path, 1)
-    Store.open(path).close()
-    with pytest.raises(DatabaseError, match="has no scan run 1"):
-        Store.join(path, 1)

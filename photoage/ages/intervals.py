@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,14 @@ MIN_CALIBRATION = 80  # residuals a bin needs for tails of a few percent to mean
 LOWER_MISSES = 0.3
 
 
-class IntervalTable(NamedTuple):
-    """Years to subtract and to add, by predicted-age bin; the fields of `checkpoint.Interval`."""
+@dataclass(frozen=True)
+class Interval:
+    """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
+
+    Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
+    and to add. Method: Vovk's Mondrian split-conformal prediction; together, both sides cover
+    `coverage` of the calibration residuals.
+    """
 
     coverage: float
     edges: tuple[float, ...]
@@ -31,7 +36,7 @@ class IntervalTable(NamedTuple):
 
 def calibrate(
     predicted: FloatArray, age: FloatArray, coverage: float = 0.9, edges: Sequence[float] = CALIBRATION_EDGES
-) -> IntervalTable:
+) -> Interval:
     """Split-conformal half-widths by predicted-age bin; together, both sides cover `coverage`.
 
     A bin with fewer than MIN_CALIBRATION residuals is merged with its smaller neighbour. In each bin
@@ -51,7 +56,7 @@ def calibrate(
     residual, bins = (age - predicted).astype(np.float64), _bin_of(predicted, starts)
     halves = [_half_widths(residual[bins == i], coverage) for i in range(len(starts))]
     low, high = zip(*halves, strict=True)
-    return IntervalTable(coverage, tuple(starts), low, high)
+    return Interval(coverage, tuple(starts), low, high)
 
 
 def _half_widths(residual: npt.NDArray[np.float64], coverage: float) -> tuple[float, float]:
@@ -76,26 +81,8 @@ def _conformal_quantile(scores: npt.NDArray[np.float64], level: float) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def interval_bounds(predicted: FloatArray, table: Any) -> tuple[FloatArray, FloatArray]:
-    """(age_low, age_high) for each predicted age, not below 0.
-
-    `table` has `edges`, `low` and `high`: an `IntervalTable`, or the interval of a checkpoint.
-    """
-    bins = _bin_of(predicted, table.edges)
-    low = np.maximum(0.0, predicted - np.asarray(table.low)[bins])
-    return low.astype(np.float32), (predicted + np.asarray(table.high)[bins]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Split-conformal interval: half-width to each side of the estimate, by predicted-age bin.
-
-    Bin i holds predictions in [edges[i], edges[i + 1]). `low[i]` and `high[i]` are years to subtract
-    and to add. Method: Vovk's Mondrian split-conformal prediction; together, both sides cover
-    `coverage` of the calibration residuals.
-    """
-
-    coverage: float
-    edges: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+def interval_bounds(predicted: FloatArray, interval: Interval) -> tuple[FloatArray, FloatArray]:
+    """(age_low, age_high) for each predicted age, not below 0."""
+    bins = _bin_of(predicted, interval.edges)
+    low = np.maximum(0.0, predicted - np.asarray(interval.low)[bins])
+    return low.astype(np.float32), (predicted + np.asarray(interval.high)[bins]).astype(np.float32)

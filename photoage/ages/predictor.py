@@ -43,9 +43,6 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if fast else None
 
 
-PRECISIONS = ("auto", "int8", "half", "float")
-
-
 class Predictor:
     """A loaded checkpoint on a device, ready to estimate batches of crops."""
 

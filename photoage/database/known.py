@@ -83,7 +83,7 @@ class IdSet:
 def all_or_nothing(
     method: Callable[Concatenate[Any, P], R],
 ) -> Callable[Concatenate[Any, P], R]:
-    """Make a method of KnownPhotos raise `DatabaseError`, and leave no part of what it wrote.
+    """Make a method of KnownPhotos or Store raise `DatabaseError`, and leave no part of what it wrote.
 
     Whatever interrupts it, everything since the last commit is rolled back: half a photo can never
     be committed later.
@@ -103,7 +103,7 @@ def all_or_nothing(
 
 
 class KnownPhotos:
-    """A connection that answers what is stored. A context manager.
+    """A connection that answers what is stored of photos. A context manager.
 
     Every method raises `DatabaseError` (`DatabaseLockedError`) when the database cannot be read.
     """
@@ -116,7 +116,7 @@ class KnownPhotos:
         self.name = database_name(engine.url)
         self._engine = engine
         with database_errors(self.name):
-            self._connection = engine.connect()
+            self.connection = engine.connect()
 
     def __enter__(self) -> Self:
         return self
@@ -129,12 +129,12 @@ class KnownPhotos:
         try:
             self.rollback()
         finally:
-            self._connection.close()
+            self.connection.close()
             self._engine.dispose()
 
     def rollback(self) -> None:
         with database_errors(self.name):
-            self._connection.rollback()
+            self.connection.rollback()
 
     @all_or_nothing
     def find_models(self, detector_sha256: str, checkpoint_sha256: str) -> None:
@@ -143,10 +143,10 @@ class KnownPhotos:
         self.checkpoint_id = self._model_id(CheckpointRow, checkpoint_sha256) or 0
 
     def _model_id(self, table: type[DetectorRow | CheckpointRow], sha256: str) -> int | None:
-        return self._connection.scalar(select(table.id).where(table.sha256 == sha256))
+        return self.connection.scalar(select(table.id).where(table.sha256 == sha256))
 
     @all_or_nothing
-    def known(self, paths: Sequence[str]) -> dict[str, KnownPhoto]:
+    def by_path(self, paths: Sequence[str]) -> dict[str, KnownPhoto]:
         """The photos stored under these paths, by path."""
         return {
             photo.path: photo
@@ -168,13 +168,13 @@ class KnownPhotos:
             known = known.correlate(wanted)
             sizes_known = select(wanted.c.size, exists(known.offset(SAME_SIZE).limit(1))).where(exists(known))
             few = []
-            for size, many in self._connection.execute(sizes_known):
+            for size, many in self.connection.execute(sizes_known):
                 found[size] = set()
                 if not many:
                     few.append(size)
             if few:
                 hashes = select(Photo.size, Photo.content_hash).where(Photo.size.in_(few), *_OF_KNOWN_CONTENT)
-                for size, content_hash in self._connection.execute(hashes):
+                for size, content_hash in self.connection.execute(hashes):
                     found[size].add(str(content_hash))
         return {size: frozenset(hashes) for size, hashes in found.items()}
 
@@ -206,7 +206,7 @@ class KnownPhotos:
     @all_or_nothing
     def _page(self, condition: ColumnElement[bool], last: str) -> list[tuple[int, str]]:
         rows = select(Photo.id, Photo.path).where(condition, Photo.path > last, Photo.status != "missing")
-        found = self._connection.execute(rows.order_by(Photo.path).limit(CHUNK))
+        found = self.connection.execute(rows.order_by(Photo.path).limit(CHUNK))
         return [(row.id, row.path) for row in found]
 
     @all_or_nothing
@@ -224,13 +224,13 @@ class KnownPhotos:
         return select(*columns, (~lacking).label("estimated"))
 
     def _photos(self, query: Select[Any]) -> list[KnownPhoto]:
-        return [KnownPhoto(*row) for row in self._connection.execute(query)]
+        return [KnownPhoto(*row) for row in self.connection.execute(query)]
 
     @all_or_nothing
     def stored_landmarks(self, photo_id: int) -> FloatArray:
         """Landmarks (F, 5, 2) of a photo's faces, by face_index, in pixels of the upright photo."""
         faces = select(Face.landmarks).where(Face.photo_id == photo_id).order_by(Face.face_index)
-        found = self._connection.scalars(faces).all()
+        found = self.connection.scalars(faces).all()
         try:
             return np.array(found, dtype=np.float32).reshape(-1, 5, 2)
         except (TypeError, ValueError) as error:

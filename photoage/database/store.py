@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sqlalchemy import Engine, and_, case, delete, insert, literal, select, update
 from sqlalchemy.orm import aliased
@@ -17,7 +17,6 @@ from photoage.database.connect import (
     database_errors,
     database_name,
     make_engine,
-    open_database,
     update_statistics,
 )
 from photoage.database.dialect import backend, upsert
@@ -32,17 +31,16 @@ from photoage.database.tables import (
     ScanRun,
     encode_path,
 )
-from photoage.errors import DatabaseError
 from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 MAX_MESSAGE = 1000  # characters
 
 
-class Store(KnownPhotos):
-    """A writing connection. Use it as a context manager.
+class Store:
+    """A writing connection. Use it as a context manager. `known` reads what is stored, through it.
 
-    `Store.open` gives the one of a scan; with `Store.join` others write for the same scan run. Several
-    may store the same photo at the same time: the last one's faces stay, and nothing is doubled.
+    `Store.open` gives the one of a scan. Should several store the same photo at the same time, the last
+    one's faces stay, and nothing is doubled.
 
     Changes are kept by `commit`; leaving the context without it drops them. Every method raises
     `DatabaseError` (`DatabaseLockedError`) when the database cannot be read or written, after
@@ -50,10 +48,19 @@ class Store(KnownPhotos):
     """
 
     run_id: int
+    detect_key: str
 
     def __init__(self, engine: Engine, release: Callable[[], None] | None = None) -> None:
-        super().__init__(engine)
+        self.known = KnownPhotos(engine)
+        self.name = self.known.name
+        self._connection = self.known.connection
         self._release = release
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @classmethod
     def open(cls, spec: str | os.PathLike[str] | None) -> Store:
@@ -74,34 +81,16 @@ class Store(KnownPhotos):
                 release()
             raise
 
-    @classmethod
-    def join(cls, spec: str | os.PathLike[str] | None, run_id: int) -> Store:
-        """One more writer for a scan run that another process has begun and will finish."""
-        store = cls(open_database(spec))
-        try:
-            store._continue(run_id)
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    @all_or_nothing
-    def _continue(self, run_id: int) -> None:
-        columns = _columns(ScanRun, "detector_id", "checkpoint_id", "options")
-        run = self._connection.execute(select(*columns).where(ScanRun.id == run_id)).one_or_none()
-        if run is None:
-            raise DatabaseError(f"{self.name}: has no scan run {run_id}")
-        self.run_id, (self.detector_id, self.checkpoint_id, options) = run_id, run
-        self._detect_key = _detect_key(options)
-        self._connection.commit()
-
     def close(self) -> None:
         """Drop what is not committed and let the next scan in."""
         try:
-            super().close()
+            self.known.close()
         finally:
             if self._release is not None:
                 self._release()
+
+    def rollback(self) -> None:
+        self.known.rollback()
 
     @all_or_nothing
     def commit(self) -> None:
@@ -125,9 +114,10 @@ class Store(KnownPhotos):
         """
         execute = self._connection.execute
         execute(update(ScanRun).where(ScanRun.status == "running").values(status="interrupted"))
-        self.find_models(detector[1], checkpoint[1])
-        self.detector_id = self.detector_id or self._insert_model(DetectorRow, *detector)
-        self.checkpoint_id = self.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
+        known = self.known
+        known.find_models(detector[1], checkpoint[1])
+        known.detector_id = known.detector_id or self._insert_model(DetectorRow, *detector)
+        known.checkpoint_id = known.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
         run = (
             insert(ScanRun)
             .returning(ScanRun.id)
@@ -136,13 +126,13 @@ class Store(KnownPhotos):
                 status="running",
                 roots=[encode_path(root) for root in roots],
                 options=options,
-                detector_id=self.detector_id,
-                checkpoint_id=self.checkpoint_id,
+                detector_id=known.detector_id,
+                checkpoint_id=known.checkpoint_id,
                 version=__version__,
             )
         )
         self.run_id = execute(run).scalar_one()
-        self._detect_key = _detect_key(options)
+        self.detect_key = _detect_key(options)
         self._connection.commit()
         return self.run_id
 
@@ -159,17 +149,12 @@ class Store(KnownPhotos):
     # --- photos and faces ---------------------------------------------------------------------
 
     @all_or_nothing
-    def save_faces(self, file: PhotoFile, faces: PhotoFaces, estimates: Sequence[Estimate]) -> int:
-        """Store a photo that was read, in place of what was stored under its path; its id.
-
-        `estimates` are by the run's checkpoint, one per detection, in their order.
-        """
-        (photo_id,) = self.save_many([(file, faces, estimates)])
-        return photo_id
-
-    @all_or_nothing
     def save_many(self, photos: Iterable[tuple[PhotoFile, PhotoFaces, Sequence[Estimate]]]) -> list[int]:
-        """`save_faces` of many photos, with few statements; their ids, in the order of their paths."""
+        """Store photos that were read, each in place of what was stored under its path.
+
+        The estimates are by the run's checkpoint, one per detection, in their order. Gives the ids, in
+        the order of the paths.
+        """
         # All writers in the same order: one may have to wait for another, but no two for each other.
         photos = sorted({photo[0].path: photo for photo in photos}.values(), key=lambda photo: photo[0].path)
         ids = self._put([self._photo_row(file, **self._content(faces), **_DONE) for file, faces, _ in photos])
@@ -273,7 +258,7 @@ class Store(KnownPhotos):
             self._connection.execute(delete(Photo).where(Photo.id.in_(chunk)))
 
     def _content(self, faces: PhotoFaces) -> dict[str, Any]:
-        own = {"detector_id": self.detector_id, "detect_key": self._detect_key}
+        own = {"detector_id": self.known.detector_id, "detect_key": self.detect_key}
         return {name: own[name] if name in own else getattr(faces, name) for name in _CONTENT}
 
     def _photo_row(self, file: PhotoFile, **columns: Any) -> dict[str, Any]:
@@ -302,7 +287,7 @@ class Store(KnownPhotos):
         rows = [
             {
                 "face_id": face_id,
-                "checkpoint_id": self.checkpoint_id,
+                "checkpoint_id": self.known.checkpoint_id,
                 "age": _rounded(estimate.age),
                 "age_low": _rounded(estimate.age_low),
                 "age_high": _rounded(estimate.age_high),
@@ -320,7 +305,7 @@ class Store(KnownPhotos):
         """Insert rows, or replace those with the same keys; the id and the keys of each, in any order."""
         if not rows:
             return []
-        statement = upsert(self._engine.dialect.name, table, _KEYS[table], tuple(rows[0]))
+        statement = upsert(self._connection.dialect.name, table, _KEYS[table], tuple(rows[0]))
         return self._connection.execute(statement, rows).all()
 
 

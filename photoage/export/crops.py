@@ -125,8 +125,8 @@ def cut_faces(task: CutTask) -> list[ImageArray | None]:
     crops: list[ImageArray | None] = []
     for points in task.landmarks:
         usable = _scale(points, task.frame) > 0
-        reduced = (points + 0.5) * photo.scale - 0.5  # pixel centres sit at integer coordinates
-        crops.append(align_crop(photo.rgb, reduced, task.frame, task.margin) if usable else None)
+        cut = align_crop(photo.rgb, photo.reduced(points), task.frame, task.margin) if usable else None
+        crops.append(cut)
     return crops
 
 

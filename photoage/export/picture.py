@@ -17,7 +17,7 @@ from photoage.errors import PhotoageError
 from photoage.paths import absolute, is_remote
 from photoage.photos.content import read_file
 from photoage.photos.decode import DecodeOptions, decode_bytes
-from photoage.records import ImageArray
+from photoage.records import Box, ImageArray, shared_area
 
 MAX_SIZE = 2000  # pixels of the picture's long side
 MIN_SIZE = 900  # a smaller photo is enlarged, so that there is room for text
@@ -26,8 +26,6 @@ SMOOTH = 2  # lines are drawn at twice the size and reduced: Pillow's have jagge
 LIGHT = (255, 255, 255, 255)
 ACCENT = (255, 209, 102, 255)
 DARK = (16, 20, 24, 225)
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class _Label:
     def draw(self, draw: ImageDraw.ImageDraw, canvas: tuple[int, int], others: Sequence[Box]) -> Box:
         """Draw it where it hides nothing, if there is such a place; the place."""
         places = [self._within(canvas, *place) for place in self._places()]
-        plate = min(places, key=lambda place: sum(_shared(place, other) for other in [*others, self.box]))
+        plate = min(places, key=lambda place: sum(shared_area(place, other) for other in [*others, self.box]))
         draw.rounded_rectangle(plate, self.height * 0.25, fill=DARK)
         x1, baseline = plate[0], plate[3] - self.height * 0.3
         draw.text((x1 + self.gap, baseline), self.age, ACCENT, self.large, anchor="ls")
@@ -148,9 +146,3 @@ class _Label:
         x = max(0.0, min(x, canvas[0] - self.width))
         y = max(0.0, min(y, canvas[1] - self.height))
         return x, y, x + self.width, y + self.height
-
-
-def _shared(a: Box, b: Box) -> float:
-    """The area that two boxes have in common."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return max(0.0, width) * max(0.0, height)

@@ -17,7 +17,8 @@ from lxml import etree
 from photoage.database.query import FaceRow
 from photoage.errors import PhotoageError
 from photoage.export.writers import DECIMALS
-from photoage.photos.orientation import Box, as_stored
+from photoage.photos.orientation import as_stored
+from photoage.records import Box, overlap
 
 OWN = "https://photoage.invalid/ns/1.0/"  # a name, not an address: nobody can ever own .invalid
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -330,7 +331,7 @@ def _same_faces(boxes: Sequence[Box], regions: Iterable[Element]) -> dict[int, E
     """
     found = [(region, area) for region in regions if (area := _face_area(region)) is not None]
     pairs = [
-        (_overlap(box, area), number, place)
+        (overlap(box, area), number, place)
         for number, box in enumerate(boxes)
         for place, (_, area) in enumerate(found)
         if _centre_within(box, area) and _centre_within(area, box)
@@ -358,10 +359,3 @@ def _face_area(region: Element) -> Box | None:
 def _centre_within(box: Box, other: Box) -> bool:
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return other[0] < x < other[2] and other[1] < y < other[3]
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

@@ -15,7 +15,7 @@ from photoage.errors import DetectorError, DeviceError
 from photoage.faces import scrfd
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.views import Found, PhotoViews, _canvas, _may_be_large
-from photoage.records import Detection, FloatArray, ImageArray
+from photoage.records import Detection, ImageArray
 
 DET_SIZE = 640
 DET_THRESH = 0.5
@@ -117,8 +117,3 @@ class Detector:
                 boxes[:, :4] /= shrunk
                 found[i] = (boxes, landmarks / np.float32(shrunk))
         return [found[i] for i in range(len(views))]
-
-
-def landmarks_array(values: Sequence[Sequence[float]]) -> FloatArray:
-    """(5, 2) float32 landmarks from plain numbers, such as the database holds."""
-    return np.asarray(values, dtype=np.float32).reshape(5, 2)

@@ -109,7 +109,7 @@ def _detect(photo: DecodedPhoto, options: ReadOptions) -> list[Detection]:
     """Detections in pixels of the full upright photo, without those that are too small to estimate."""
     detector = _detector(options)
     found = detector.detect(photo.rgb, det_thresh=options.detect.det_thresh, det_size=options.detect.det_size)
-    scaled = (face.scaled(1 / photo.scale) for face in found)
+    scaled = map(photo.full, found)
     return [face for face in scaled if _short_side(face) >= options.detect.min_face and _has_extent(face)]
 
 
@@ -127,7 +127,7 @@ def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> Im
     if len(landmarks) == 0:
         return _no_crops(options)
     size, margin = options.crop_size, options.margin
-    return np.stack([align_crop(photo.rgb, points * photo.scale, size, margin) for points in landmarks])
+    return np.stack([align_crop(photo.rgb, points, size, margin) for points in photo.reduced(landmarks)])
 
 
 def _no_crops(options: ReadOptions) -> ImageArray:

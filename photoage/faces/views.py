@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from photoage.records import Detection, FloatArray, ImageArray
+from photoage.records import Detection, FloatArray, ImageArray, overlap
 
 # A face that fills the frame is lost at DET_SIZE, so each photo is also seen small: its long side
 # at CLOSE_UP_PHOTO pixels, centred on black, CLOSE_UP_CANVAS pixels in all. Faces larger than
@@ -26,16 +26,6 @@ GLANCE_FACE = 28
 SAME_FACE_IOU = 0.4
 Found = tuple[FloatArray, FloatArray]  # boxes (n, 5) with score, landmarks (n, 5, 2)
 STRIDE = 32  # of the coarsest of SCRFD's feature maps
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    inter = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    return float(inter / union) if union > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +61,7 @@ class PhotoViews:
         ]
         normal = _detections(found[0], self.width / self.whole.shape[1])
         both = large + [
-            face for face in normal if all(_iou(face.bbox, other.bbox) < SAME_FACE_IOU for other in large)
+            face for face in normal if all(overlap(face.bbox, other.bbox) < SAME_FACE_IOU for other in large)
         ]
         clipped = (_clipped(face, self.width, self.height) for face in both)
         return sorted((face for face in clipped if face is not None), key=lambda f: (f.bbox[0], f.bbox[1]))

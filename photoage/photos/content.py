@@ -10,9 +10,7 @@ import xxhash
 from photoage.errors import DecodeError
 from photoage.paths import is_remote
 from photoage.photos import remote
-from photoage.records import (
-    PhotoFile,
-)
+from photoage.records import PhotoFile
 
 # The most that a pixel takes in any file: 16 bits of red, green, blue and alpha, uncompressed.
 BYTES_PER_PIXEL = 8
@@ -37,7 +35,7 @@ def read_file(path: str, max_bytes: int | None = None) -> tuple[PhotoFile, bytes
                 raise DecodeError("too-large", f"{path}: {before.st_size:,} bytes, too many for a photo")
             data = file.read()
             after = os.fstat(handle)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DecodeError("vanished", f"{path}: the file is gone") from error
     except OSError as error:
         raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error

@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import re
-import stat
 import struct
 import sys
 import threading
@@ -93,26 +92,6 @@ class DecodeOptions:
 
     max_pixels: int = 300_000_000
     min_long_side: int | None = None
-
-
-def decode_photo(path: str, options: DecodeOptions = DecodeOptions()) -> DecodedPhoto:
-    """Pixels and capture date of the photo at `path`.
-
-    Raises `DecodeError` of kind `vanished` (the file is gone) or `unreadable` (the system refuses
-    it), or of a kind that `decode_bytes` raises.
-    """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DecodeError("unreadable", f"{path}: not a regular file")
-        with open(path, "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DecodeError("vanished", f"{path}: the file is gone") from error
-    except OSError as error:
-        raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise DecodeError("memory", f"{path}: too large to read into memory") from error
-    return decode_bytes(data, path, options)
 
 
 def decode_bytes(data: bytes, name: str, options: DecodeOptions = DecodeOptions()) -> DecodedPhoto:

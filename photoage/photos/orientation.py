@@ -6,10 +6,9 @@ from PIL import ExifTags, Image
 
 from photoage.errors import DecodeError
 from photoage.photos.decode import FAILURES, _open_avif, _open_heif, _opener
+from photoage.records import Box
 
 HEAD = 4096  # bytes that tell the format
-
-Box = tuple[float, float, float, float]
 
 
 def stored_orientation(path: str) -> int:

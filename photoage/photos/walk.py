@@ -6,13 +6,12 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import NamedTuple
-from unicodedata import normalize
 
 from photoage.paths import absolute, is_remote
 from photoage.photos import remote
+from photoage.photos.exclude import Excluded
 from photoage.photos.sidecar_files import FolderSidecars, fingerprint
 from photoage.records import PhotoFile, WalkProblem
 
@@ -42,9 +41,7 @@ HEAD = 65536  # bytes of a --files-from list in which a NUL tells how it is sepa
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """`exclude`: globs; one without a slash matches a name at any depth, one with a slash the path
-    relative to the root, or the absolute path. `*` stays within a name, `**` is any number of folders.
-    """
+    """`exclude`: patterns as in a .gitignore at the root, or absolute ones (see photos/exclude.py)."""
 
     exclude: tuple[str, ...] = ()
     follow: bool = False
@@ -145,7 +142,7 @@ class _Beside:
 class _Walker:
     def __init__(self, roots: set[str], options: WalkOptions) -> None:
         self.roots, self.options = roots, options
-        self._globs = [_Glob(pattern) for pattern in options.exclude]
+        self._exclude = Excluded(options.exclude) if options.exclude else None
         self._entered: set[tuple[int, int]] = set()
         self._root_folders = {identity for root in roots if (identity := _folder_identity(root))}
         self._given_files: set[str] = set()
@@ -282,34 +279,7 @@ class _Walker:
         return True
 
     def _excluded(self, path: str, root: str, is_folder: bool) -> bool:
-        return any(glob.matches(path, root, is_folder) for glob in self._globs)
-
-
-class _Glob:
-    """One exclude pattern. Names compare in NFC: which form a file system stores is not the user's choice."""
-
-    def __init__(self, pattern: str) -> None:
-        pattern = normalize("NFC", pattern)
-        self.folders_only = pattern.endswith("/") and pattern != "/"
-        self.absolute = pattern.startswith("/")
-        self.parts = pattern.removeprefix("./").strip("/").split("/")
-        self.name_only = len(self.parts) == 1 and not self.absolute
-
-    def matches(self, path: str, root: str, is_folder: bool) -> bool:
-        if self.folders_only and not is_folder:
-            return False
-        if self.name_only:
-            return fnmatchcase(normalize("NFC", os.path.basename(path)), self.parts[0])
-        relative = path if self.absolute else path[len(root) :]
-        return _match_parts(normalize("NFC", relative).replace(os.sep, "/").strip("/").split("/"), self.parts)
-
-
-def _match_parts(parts: list[str], pattern: list[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_match_parts(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _match_parts(parts[1:], pattern[1:])
+        return self._exclude is not None and self._exclude.matches(path, root, is_folder)
 
 
 def _is_junk(name: str) -> bool:

@@ -91,7 +91,7 @@ class Plan:
     def __iter__(self) -> Iterator[list[Planned]]:
         source = self._files()
         while files := list(islice(source, CHUNK)):
-            known = self._known.known([file.path for file in files])
+            known = self._known.by_path([file.path for file in files])
             unknown = {f.size for f in files if (k := known.get(f.path)) is None or _changed(f, k)}
             # A file may be a copy of one that is not stored yet, or was not when the database was asked.
             unsettled = {size for size in unknown if size in self._in_flight}

@@ -26,7 +26,7 @@ def reuse(store: Store, photo: Planned, digest: str, options: PlanOptions) -> Re
     file = photo.file
     same = [
         known
-        for known in store.by_content(digest, file.size)
+        for known in store.known.by_content(digest, file.size)
         if known.status != "unreadable" and options.without_change(known) is Action.UNCHANGED
     ]
     own = next((known for known in same if known.path == file.path), None)

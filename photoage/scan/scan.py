@@ -50,14 +50,14 @@ def scan(
             (models.detector.name, models.detector.sha256),
             (models.info.name, models.checkpoint_sha256),
         )
-        how = PlanOptions.of(options, store)
+        how = PlanOptions.of(options, store.known)
         in_flight = InFlight()
         record = Record(store, how, in_flight, progress)
         if (warning := _unsafe_place(database)) is not None:
             record.warn(warning)
         found = walk(roots, options.walk) if files is None else files
-        plan = Plan(found, store, how, in_flight)
-        tasks = Tasks(store, in_flight, options.limit, must_stop)
+        plan = Plan(found, store.known, how, in_flight)
+        tasks = Tasks(store.known, in_flight, options.limit, must_stop)
         try:
             with _engine(options, models, must_stop) as engine:
                 record.save(engine.read(tasks.of_plan(plan)))
@@ -65,7 +65,7 @@ def scan(
                     record.save(engine.read(tasks.of(record.reuse_known(hashed))))
                 record.save(engine.read(tasks.of(record.reuse_copies())))
             if files is None and not must_stop.stopped:
-                record.set_missing(find_missing(store, roots, record.seen), prune=options.prune)
+                record.set_missing(find_missing(store.known, roots, record.seen), prune=options.prune)
         except BaseException as error:
             # The first error is the one to report, even if the run's row cannot be written either.
             with contextlib.suppress(DatabaseError):

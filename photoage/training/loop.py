@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from photoage.ages.checkpoint import IMAGENET_MEAN, IMAGENET_STD, CheckpointInfo, read_checkpoint_info
-from photoage.ages.intervals import Interval, calibrate
+from photoage.ages.intervals import calibrate
 from photoage.ages.model import AgeModel, normalise, save_checkpoint
 from photoage.ages.predictor import MAX_AGE, autocast_dtype
 from photoage.errors import DataError
@@ -234,7 +234,7 @@ def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[
     return CheckpointInfo(
         name=config.name,
         crop_size=size,
-        interval=Interval(*calibrate(plain, age)),
+        interval=calibrate(plain, age),
         flip_average=False,  # it gains a few hundredths of a year for twice the cost
         template=TEMPLATE_VERSION,
         init=init,
