@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "database": set(),
     "faces": {"photos"},
     "ages": set(),
-    "people": {"database", "faces"},
+    "people": {"photos", "database", "faces"},  # names and birth dates also come from photos' metadata
     "scan": {"photos", "database", "faces", "ages", "people", "models"},
     "export": {"photos", "database", "faces"},
     "training": {"photos", "database", "faces", "ages", "scan"},
