@@ -240,7 +240,7 @@ def test_a_failed_report_leaves_the_old_one(
 
     target = tmp_path / "report.html"
     target.write_text("old")
-    monkeypatch.setattr("photoage.export.report.build._picture", fail)
+    monkeypatch.setattr("photoage.export.report.build.as_picture", fail)
     result = runner(scanned.database)("report", "-o", str(target), status=1)
     assert "No space left on device" in result.stderr
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("report.html", "old")]

@@ -6,11 +6,8 @@ run, with `<` escaped; the script puts it on the page as text, never as markup.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -21,23 +18,18 @@ from string import punctuation
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-import cv2
-import numpy as np
 from sqlalchemy import Engine
 
 from photoage import __version__
 from photoage.database.face_filter import FaceFilter
 from photoage.export.crops import FaceCrop, iter_crops
+from photoage.export.html import as_picture, content_policy, embedded, json_text, visible
 from photoage.paths import is_remote
-from photoage.records import ImageArray
 
 SIZE = 96  # pixels of a thumbnail
 MARGIN = 0.2  # hair and chin make a face easier to recognise than the model's tight crop
-QUALITY = 65  # of WebP: some 1.5 kB a face
 SCRIPTS = ("page.js", "charts.js", "gallery.js")
 BLOCK = 250  # faces in one block of the page
-# Control characters and the like, and bytes of a name that are not UTF-8.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +56,20 @@ def write_report(
     """
     style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
     head, tail = _asset("page.html").split("{{faces}}")
-    head = head.replace("{{policy}}", _policy(style, script)).replace("{{version}}", __version__)
+    head = head.replace("{{policy}}", content_policy(style, script)).replace("{{version}}", __version__)
     out.write(head.replace("{{style}}", style).encode())
     page = _Page()
     crops = iter_crops(engine, wanted, size=SIZE, margin=MARGIN, workers=workers)
     while block := list(islice(crops, BLOCK)):
         out.writelines(page.block(block))
         progress(page.faces)
-    totals = _embedded("totals", "application/json", _json(page.totals(wanted)))
+    totals = embedded("totals", "application/json", json_text(page.totals(wanted)))
     out.write(tail.replace("{{script}}", script).replace("{{totals}}", totals).encode())
     return ReportSummary(page.faces, page.without_picture)
 
 
 def _asset(name: str) -> str:
     return (resources.files("photoage.export.report") / name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """A Content-Security-Policy under which only this style and this script work, and nothing is loaded."""
-    sources = {"style-src": style, "script-src": script}
-    hashes = [f"{name} 'sha256-{_sha256(content)}'" for name, content in sources.items()]
-    return "; ".join(
-        ["default-src 'none'", "img-src data:", *hashes, "base-uri 'none'", "form-action 'none'"]
-    )
-
-
-def _sha256(content: str) -> str:
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 class _Page:
@@ -106,10 +85,10 @@ class _Page:
         """Some faces: what is known of them, and their pictures, one line of base64 each."""
         known = len(self._folders)
         rows = [self._row(crop) for crop in crops]
-        folders = [[_visible(folder), _url(folder)] for folder in list(self._folders)[known:]]
-        yield _embedded("", "application/json", _json({"folders": folders, "faces": rows})).encode()
-        pictures = "\n".join("" if crop.crop is None else _picture(crop.crop) for crop in crops)
-        yield _embedded("", "text/plain", pictures).encode()
+        folders = [[visible(folder), _url(folder)] for folder in list(self._folders)[known:]]
+        yield embedded("", "application/json", json_text({"folders": folders, "faces": rows})).encode()
+        pictures = "\n".join("" if crop.crop is None else as_picture(crop.crop) for crop in crops)
+        yield embedded("", "text/plain", pictures).encode()
 
     def _row(self, crop: FaceCrop) -> list[Any]:
         row = crop.row
@@ -117,12 +96,12 @@ class _Page:
         self.faces += 1
         self.without_picture += crop.crop is None
         self._photos.add(hashlib.blake2b(os.fsencode(row.path), digest_size=12).digest())
-        self._models["checkpoint"].add(_visible(row.checkpoint))
-        self._models["detector"].add(_visible(row.detector))
+        self._models["checkpoint"].add(visible(row.checkpoint))
+        self._models["detector"].add(visible(row.detector))
         number = self._folders.setdefault(folder, len(self._folders))
         ages = [round(age, 1) for age in (row.age, row.age_low, row.age_high)]
-        entry = [*ages, row.taken_at or "", number, _visible(name), _quoted(name, remote=is_remote(folder))]
-        return entry if crop.problem is None else [*entry, _visible(crop.problem)]
+        entry = [*ages, row.taken_at or "", number, visible(name), _quoted(name, remote=is_remote(folder))]
+        return entry if crop.problem is None else [*entry, visible(crop.problem)]
 
     def totals(self, wanted: FaceFilter) -> dict[str, Any]:
         return {
@@ -137,18 +116,11 @@ class _Page:
         }
 
 
-def _picture(crop: ImageArray) -> str:
-    _, encoded = cv2.imencode(
-        ".webp", np.ascontiguousarray(crop[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, QUALITY]
-    )
-    return base64.b64encode(encoded.tobytes()).decode()
-
-
 def _in_words(wanted: FaceFilter) -> str:
     """The restrictions of a filter, as the options that set them."""
     names = {"path_glob": "path"}
     return ", ".join(
-        f"{names.get(field.name, field.name).replace('_', ' ')} {_visible(str(value))}"
+        f"{names.get(field.name, field.name).replace('_', ' ')} {visible(str(value))}"
         for field in fields(wanted)
         if field.name not in ("sort", "descending") and (value := getattr(wanted, field.name)) is not None
     )
@@ -164,18 +136,3 @@ def _url(folder: str) -> str:
 def _quoted(text: str, *, remote: bool) -> str:
     """Part of a URL; what is one already stays as it is."""
     return quote(os.fsencode(text), safe=punctuation if remote else "/")
-
-
-def _visible(text: str) -> str:
-    """`text` without what could rearrange or hide the text around it, or is none at all."""
-    return UNSAFE.sub("\ufffd", text)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace(
-        "<", "\\u003c"
-    )
-
-
-def _embedded(name: str, kind: str, content: str) -> str:
-    return f'<script{name and f" id={name}"} type="{kind}">{content}</script>\n'
