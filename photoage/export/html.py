@@ -1,4 +1,4 @@
-"""What the pages have in common: nothing is loaded, nothing runs but their own script, and text stays text."""
+"""What the pages share: nothing is loaded, nothing runs but their own script, and text stays text."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def _sha256(content: str) -> str:
 
 
 def as_picture(crop: ImageArray) -> str:
+    """A crop (S, S, 3) uint8 RGB as WebP in base64."""
     _, encoded = cv2.imencode(
         ".webp", np.ascontiguousarray(crop[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, QUALITY]
     )
