@@ -29,7 +29,7 @@ SELECT photo.path AS path, face.face_index AS face_index,
        photo.width AS photo_width, photo.height AS photo_height,
        photo.taken_at AS taken_at, photo.scanned_at AS scanned_at,
        detector.name AS detector, checkpoint.name AS checkpoint,
-       photo.date_source AS date_source, person.name AS person,
+       photo.date_source AS date_source, COALESCE(person.name, '#' || person.id) AS person,
        estimate.age_source AS age_source, face.page AS page
 FROM estimate
 JOIN face ON face.id = estimate.face_id
@@ -69,9 +69,13 @@ def upgrade() -> None:
     op.add_column("checkpoint", sa.Column("residuals", sa.JSON))
     op.add_column("estimate", sa.Column("stratum", sa.Integer, nullable=False, server_default="0"))
     op.add_column("estimate", sa.Column("age_source", sa.Text, nullable=False, server_default="face"))
+    op.add_column("estimate", sa.Column("latest", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.execute("UPDATE estimate SET latest = current")
     with op.batch_alter_table("estimate") as estimate:
         estimate.drop_constraint("uq_estimate_face_id", type_="unique")
         estimate.create_unique_constraint("uq_estimate_face_id", ["face_id", "checkpoint_id", "age_source"])
+    latest = sa.text("latest = 1" if is_sqlite else "latest")
+    op.create_index("ix_estimate_latest", "estimate", ["age"], sqlite_where=latest, postgresql_where=latest)
 
     # Persons.
     op.create_table(
@@ -87,6 +91,7 @@ def upgrade() -> None:
         sa.Column("face_id", ID, nullable=False),
         sa.Column("recogniser_id", ID, nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
+        sa.Column("grouped", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("face_id", name="pk_embedding"),
         sa.ForeignKeyConstraint(["face_id"], ["face.id"], name="fk_embedding_face_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["recogniser_id"], ["recogniser.id"], name="fk_embedding_recogniser_id"),
@@ -96,9 +101,11 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("name", PLAIN_TEXT),
         sa.Column("birth_date", PLAIN_TEXT),
-        sa.Column("fitted_birth", sa.Double),
-        sa.Column("fitted_low", sa.Double),
-        sa.Column("fitted_high", sa.Double),
+        sa.Column("fitted_birth", PLAIN_TEXT),
+        sa.Column("fitted_low", PLAIN_TEXT),
+        sa.Column("fitted_high", PLAIN_TEXT),
+        sa.Column("fitted_faces", sa.Text),
+        sa.Column("unfitted", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_person"),
         sa.UniqueConstraint("name", name="uq_person_name"),
     )

@@ -214,17 +214,16 @@ class Store:
         names = [key for key in _names(Face) if key not in ("id", "photo_id")]
         faces = select(literal(photo_id), *_columns(Face, *names)).where(Face.photo_id == source_photo_id)
         execute(insert(Face).from_select(["photo_id", *names], faces))
-        names = [
-            column.key for column in EstimateRow.__table__.columns if column.key not in ("id", "face_id")
-        ]
+        names = [key for key in _names(EstimateRow) if key not in ("id", "face_id", "current")]
         copy = aliased(Face)
         estimates = (
-            select(copy.id, *_columns(EstimateRow, *names))
+            # Nobody has said yet who is on the copy: its faces' own estimates are the current ones.
+            select(copy.id, EstimateRow.latest, *_columns(EstimateRow, *names))
             .join(Face, Face.id == EstimateRow.face_id)
             .join(copy, and_(copy.photo_id == photo_id, copy.face_index == Face.face_index))
-            .where(Face.photo_id == source_photo_id)
+            .where(Face.photo_id == source_photo_id, EstimateRow.age_source == "face")
         )
-        execute(insert(EstimateRow).from_select(["face_id", *names], estimates))
+        execute(insert(EstimateRow).from_select(["face_id", "current", *names], estimates))
         return photo_id
 
     @all_or_nothing
@@ -235,7 +234,7 @@ class Store:
         execute(select(Photo.id).where(Photo.id == photo_id).with_for_update())
         face_ids = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
         of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
-        execute(update(EstimateRow).where(of_photo).values(current=False))
+        execute(update(EstimateRow).where(of_photo).values(current=False, latest=False))
         self._put_estimates(zip(face_ids.scalars(), estimates, strict=True))
 
     @all_or_nothing
@@ -292,6 +291,7 @@ class Store:
                 "age_low": _rounded(estimate.age_low),
                 "age_high": _rounded(estimate.age_high),
                 "current": True,
+                "latest": True,
                 "age_source": "face",
             }
             for face_id, estimate in estimates

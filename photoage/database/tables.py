@@ -269,7 +269,10 @@ class Face(Base):
 
 
 class EstimateRow(Base):
-    """`current` marks the one estimate of a face that queries show: that of its latest checkpoint."""
+    """`current` marks the one estimate of a face that queries show, `latest` the last one by an age model.
+
+    They are the same but for the faces of persons, of whom a birth date is known.
+    """
 
     __tablename__ = "estimate"
     __table_args__ = (
@@ -282,6 +285,7 @@ class EstimateRow(Base):
             postgresql_where=text("current"),
         ),
         Index("ix_estimate_age", "age", sqlite_where=text("current = 1"), postgresql_where=text("current")),
+        Index("ix_estimate_latest", "age", sqlite_where=text("latest = 1"), postgresql_where=text("latest")),
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -291,6 +295,7 @@ class EstimateRow(Base):
     age_low: Mapped[float]
     age_high: Mapped[float]
     current: Mapped[bool]
+    latest: Mapped[bool]
     age_source: Mapped[str] = mapped_column(default="face", server_default="face")
     stratum: Mapped[int] = mapped_column(default=0, server_default="0")
 
@@ -311,19 +316,22 @@ class Embedding(Base):
     face_id: Mapped[int] = mapped_column(Id, ForeignKey("face.id", ondelete="CASCADE"), primary_key=True)
     recogniser_id: Mapped[int] = mapped_column(Id, ForeignKey("recogniser.id"))
     vector: Mapped[bytes] = mapped_column(LargeBinary)  # 512 half-precision floats, little endian
+    grouped: Mapped[bool] = mapped_column(default=False)  # whether the grouping has seen it
 
 
 class Person(Base):
-    """`birth_date` is what the user gave, as precise as it is known; the fitted one is in decimal years."""
+    """`birth_date` is what the user gave, as precise as it is known; the fitted ones are days."""
 
     __tablename__ = "person"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str | None] = mapped_column(PLAIN_TEXT, unique=True)
     birth_date: Mapped[str | None] = mapped_column(PLAIN_TEXT)
-    fitted_birth: Mapped[float | None]
-    fitted_low: Mapped[float | None]
-    fitted_high: Mapped[float | None]
+    fitted_birth: Mapped[str | None] = mapped_column(PLAIN_TEXT)
+    fitted_low: Mapped[str | None] = mapped_column(PLAIN_TEXT)  # the bounds of a 90 % interval
+    fitted_high: Mapped[str | None] = mapped_column(PLAIN_TEXT)
+    fitted_faces: Mapped[str | None]  # a digest of the dates and ages that it was fitted to
+    unfitted: Mapped[str | None]  # why there is none, in words
 
 
 class PersonFace(Base):

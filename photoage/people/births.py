@@ -5,13 +5,14 @@ Moments are years since the year 0: days divided by 365.2425, so that a differen
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
+
+from photoage.records import PhotoDate
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +28,7 @@ FEWEST = 3  # dated photos that a birth date is fitted to
 CONTRADICTED = 0.5  # share of faces that must agree
 WIDEST = 25.0  # years of interval from which a birth date says nothing
 
-_PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ].*)?)?)?\Z")
+BLOCK = 1_000  # faces that are worked on at once
 
 
 def year_range(text: str) -> tuple[float, float]:
@@ -35,18 +36,14 @@ def year_range(text: str) -> tuple[float, float]:
 
     Raises `ValueError` for anything else.
     """
-    match = _PARTIAL.match(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a date: write 1984, 1984-06 or 1984-06-12")
-    year, month, day = (int(part) if part else None for part in match.groups())
-    assert year is not None
-    first = date(year, month or 1, day or 1)
-    if day:
+    known = PhotoDate.parse(text)
+    first = known.first_day
+    if known.day is not None:
         last = first + timedelta(days=1)
-    elif month:
-        last = date(year + month // 12, month % 12 + 1, 1)
+    elif known.month is not None:
+        last = date(known.year + known.month // 12, known.month % 12 + 1, 1)
     else:
-        last = date(year + 1, 1, 1)
+        last = date(known.year + 1, 1, 1)
     return first.toordinal() / YEAR, last.toordinal() / YEAR
 
 
@@ -120,26 +117,37 @@ def fit_birth(faces: DatedFaces) -> Birth | NoBirth:
         return NoBirth("too few dated photos")
     implied = faces.taken - faces.age
     grid = np.arange(implied.min() - 15, implied.max() + 15, STEP)
-    single = age_likelihood(
-        faces.taken[:, None] - grid[None],
-        faces.age[:, None],
-        faces.low[:, None],
-        faces.high[:, None],
-        faces.taken_error[:, None] / np.sqrt(3),
-    )
-    mixed = (1 - OUTLIERS) * single + OUTLIERS / OUTLIER_YEARS
     weight = _weights(faces.taken)
-    score = weight @ np.log(mixed)
+    score = np.zeros(len(grid))
+    for start in range(0, len(faces), BLOCK):
+        part = slice(start, start + BLOCK)
+        score += weight[part] @ np.log(_mixed(_likelihood(faces, grid, part)))
     chance = _blurred(np.exp(score - score.max()), COMMON)
     chance /= chance.sum()
     low, born, high = quantiles(grid, chance, (0.05, 0.5, 0.95))
-    at = int(np.argmin(np.abs(grid - born)))
-    agreeing = float(weight @ ((1 - OUTLIERS) * single[:, at] / mixed[:, at]) / weight.sum())
+    agreeing = float(weight @ agreement(faces, born) / weight.sum())
     if agreeing < CONTRADICTED:
         return NoBirth("dates and ages contradict each other")
     if high - low > WIDEST:
         return NoBirth("the ages leave it open")
     return Birth(born, low, high, len(faces), agreeing)
+
+
+def agreement(faces: DatedFaces, born: float) -> Floats:
+    """The chance of each face that it is of a person born then, and its photo's date right: (N,)."""
+    likelihood = _likelihood(faces, np.array([born]), slice(None))[:, 0]
+    return np.asarray((1 - OUTLIERS) * likelihood / _mixed(likelihood), dtype=np.float64)
+
+
+def _likelihood(faces: DatedFaces, born: Floats, part: slice) -> Floats:
+    """Densities (F, B) of the estimates of some faces, for each of the birth dates (B,)."""
+    age, low, high = (values[part, None] for values in (faces.age, faces.low, faces.high))
+    error = faces.taken_error[part, None] / np.sqrt(3)  # of a date that is anywhere between two others
+    return age_likelihood(faces.taken[part, None] - born[None], age, low, high, error)
+
+
+def _mixed(likelihood: Floats) -> Floats:
+    return np.asarray((1 - OUTLIERS) * likelihood + OUTLIERS / OUTLIER_YEARS, dtype=np.float64)
 
 
 def _weights(taken: Floats) -> Floats:

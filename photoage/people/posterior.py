@@ -35,7 +35,7 @@ class KnownFace:
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoDate:
+class PeopleDate:
     """When a photo was taken, by its people: the median and a 90 % interval, as moments in years.
 
     `persons`: who told it, the surest first.
@@ -47,7 +47,7 @@ class PhotoDate:
     persons: tuple[int, ...]
 
 
-def date_photo(faces: Sequence[KnownFace], latest: float) -> PhotoDate | None:
+def date_photo(faces: Sequence[KnownFace], latest: float) -> PeopleDate | None:
     """The date of a photo from its faces, none later than `latest`; None where there is no face.
 
     Each face gives a distribution over dates: its person's birth date plus its age, both with their errors.
@@ -62,7 +62,7 @@ def date_photo(faces: Sequence[KnownFace], latest: float) -> PhotoDate | None:
     chance /= chance.sum()
     low, taken, high = quantiles(grid, chance, (0.05, 0.5, 0.95))
     surest = sorted(faces, key=lambda face: face.high - face.low + face.born_high - face.born_low)
-    return PhotoDate(taken, low, high, tuple(dict.fromkeys(face.person for face in surest)))
+    return PeopleDate(taken, low, high, tuple(dict.fromkeys(face.person for face in surest)))
 
 
 def contradiction(faces: Sequence[KnownFace], taken: float, taken_error: float) -> float:
