@@ -2,7 +2,10 @@
 
 
 class PhotoageError(Exception):
-    """Base of all photoage errors. The message is one line and names the file and the cause."""
+    """Base of all photoage errors. The message is one line and names the file and the cause.
+
+    A field of the caller's options is named in backticks, as `min_age`.
+    """
 
     exit_code = 1
 

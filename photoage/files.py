@@ -37,14 +37,14 @@ def replacing_path(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_binary(target: str | Path) -> Iterator[BinaryIO]:
-    """The same, opened for bytes. A stream (see `is_stream`) is added to, as they come."""
+    """A file for bytes that replaces `target` like `replacing_path`; to a stream (`is_stream`), it adds."""
     with _one_line(target), _opened(target) as file:
         yield file
 
 
 @contextmanager
 def replacing_text(target: str | Path, errors: str = "strict") -> Iterator[TextIO]:
-    """The same, opened for UTF-8 text without newline translation."""
+    """As `replacing_binary`, for UTF-8 text without newline translation."""
     with replacing_binary(target) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors=errors, newline="")
         try:

@@ -85,7 +85,7 @@ def checkpoints(weights: Path = WEIGHTS) -> list[Model]:
         default, files = str(document["default"]), dict(document["files"])
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{pins}: the age checkpoint is not installed; reinstall photoage or use --checkpoint FILE"
+            f"{pins}: the age checkpoint is not installed; reinstall photoage or name another"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{pins}: malformed ({error}); reinstall photoage") from error

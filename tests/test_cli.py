@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from databases import Place
 from small_library import (
     ANNA,
@@ -28,6 +29,7 @@ from small_library import (
     store_library,
 )
 
+from photoage.cli import cli
 from photoage.database.store import Store
 from photoage.records import PhotoFile, RunCounts
 
@@ -312,3 +314,19 @@ def test_stats(run: Run) -> None:
     assert ["5-9", "2", "#" * 40] in [line.split() for line in lines]
     assert any(line.split() == ["2", "1", "/photos/2019"] for line in lines)
     assert run("stats", "--folders", "1").stdout.splitlines()[-1] == "and 2 more folders (--folders)"
+
+
+MESSAGES = {
+    "query --min-age 60 --max-age 50": "--min-age 60.0 is above --max-age 50.0: nothing can match",
+    "export -o - --path ''": "--path is empty or holds a NUL character: nothing can match",
+    "query --print {agee}": "--print: {agee} is not a field",
+    "scan --offline --detector no-such-pack .": "and --offline is set",
+}
+
+
+@pytest.mark.parametrize("line", MESSAGES)
+def test_messages_of_the_core_name_the_options_of_the_command(database: Path, line: str) -> None:
+    done = CliRunner().invoke(cli, ["--db", str(database), *shlex.split(line)])
+    assert done.exit_code in (1, 2)
+    assert MESSAGES[line] in done.stderr
+    assert "`" not in done.stderr

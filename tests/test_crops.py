@@ -190,7 +190,7 @@ def test_each_unusable_photo_is_a_problem_of_its_own_faces_alone(
         "changed.jpg": "has changed since it was scanned",
         "touched.jpg": "has changed since it was scanned",
         "folder.jpg": "Is a directory",
-        "odd.jpg": "its landmarks are unusable; scan the photo again with --force",
+        "odd.jpg": "its landmarks are unusable; force a new scan of the photo",
         "ruined.jpg": "not an image in a known format",
     }
     assert {name for name, crop in found.items() if crop.crop is not None} == {"good.jpg", names[-1]}

@@ -123,7 +123,7 @@ def test_a_missing_detector_is_named(spec: str) -> None:
 
 def test_offline_never_downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
-    with pytest.raises(DetectorError, match="--offline"):
+    with pytest.raises(DetectorError, match="`offline` is set"):
         resolve_detector("buffalo_l", offline=True)
 
 

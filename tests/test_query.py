@@ -191,18 +191,18 @@ def test_path_patterns(pattern: str, expected: list[str] | int, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"min_age": 90, "max_age": 10}, "--min-age 90 is above --max-age 10: nothing can match"),
-        ({"min_faces": 3, "max_faces": 2}, "--min-faces 3 is above --max-faces 2: nothing can match"),
+        ({"min_age": 90, "max_age": 10}, "`min_age` 90 is above `max_age` 10: nothing can match"),
+        ({"min_faces": 3, "max_faces": 2}, "`min_faces` 3 is above `max_faces` 2: nothing can match"),
         (
             {"from_date": date(2020, 2, 1), "to_date": date(2020, 1, 31)},
-            "--from-date 2020-02-01 is above --to-date 2020-01-31: nothing can match",
+            "`from_date` 2020-02-01 is above `to_date` 2020-01-31: nothing can match",
         ),
-        ({"min_age": float("nan")}, "--min-age nan makes no sense"),
-        ({"limit": -1}, "--limit -1 makes no sense"),
-        ({"path_glob": ""}, "--path is empty or holds a NUL character: nothing can match"),
-        ({"path_glob": "a\0b"}, "--path is empty or holds a NUL character: nothing can match"),
-        ({"limit": 2**63}, "--limit 9223372036854775808 makes no sense"),
-        ({"sort": "beauty"}, "--sort beauty: choose one of path, age, date, score, interval, faces"),
+        ({"min_age": float("nan")}, "`min_age` nan makes no sense"),
+        ({"limit": -1}, "`limit` -1 makes no sense"),
+        ({"path_glob": ""}, "`path_glob` is empty or holds a NUL character: nothing can match"),
+        ({"path_glob": "a\0b"}, "`path_glob` is empty or holds a NUL character: nothing can match"),
+        ({"limit": 2**63}, "`limit` 9223372036854775808 makes no sense"),
+        ({"sort": "beauty"}, "`sort` beauty: choose one of path, age, date, score, interval, faces"),
     ],
 )
 def test_senseless_filters_are_usage_errors(wrong: dict[str, Any], message: str) -> None:

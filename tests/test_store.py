@@ -192,6 +192,7 @@ def test_the_hashes_of_a_size_that_too_many_photos_have_are_not_given(store: Sto
 def test_among_the_same_content_missing_photos_come_first(store: Store) -> None:
     ids = [save(store, f"/p/{number}.jpg") for number in range(SAME_CONTENT + 10)]
     store.mark_missing(ids[-2:])
+    store.save_unreadable(PhotoFile("/p/3.jpg", 100, 1), "io", "unreadable now, with the content it had")
     same = store.known.by_content("c", 100)
     assert len(same) == SAME_CONTENT
     assert [photo.id for photo in same[:3]] == [ids[-2], ids[-1], ids[0]]

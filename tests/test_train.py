@@ -105,7 +105,7 @@ def test_imagenet_weights_that_cannot_be_fetched_say_the_way_out(
     message = str(caught.value)
     assert "https://download.pytorch.org/models/resnet50-11ad3fa6.pth" in message
     assert "no route to host" in message
-    assert f"put it in {tmp_path / 'hub' / 'checkpoints'}, or use --init FILE or --init none" in message
+    assert f"put it in {tmp_path / 'hub' / 'checkpoints'}, or use `init` FILE or `init` none" in message
     assert "\n" not in message
     assert capsys.readouterr().out == ""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from photoage.errors import UsageError
 from photoage.photos.walk import WalkOptions, check_roots, files_from, walk
 from photoage.records import PhotoFile, WalkProblem
 
@@ -88,6 +89,20 @@ def test_a_hidden_folder_given_by_name_is_walked(tmp_path: Path) -> None:
 def test_exclude(tmp_path: Path, pattern: str, left: list[str]) -> None:
     make(tmp_path, "a.jpg", "2019/a.jpg", "2019/b.png", "2019/raw/a.jpg", "2019/raw/c.png")
     assert names(tmp_path, WalkOptions(exclude=(pattern,))) == left
+
+
+def test_exclude_follows_the_rules_of_gitignore(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "2019/a.jpg", "2019/raw/a.jpg", "2019/#sum.jpg", "2020/a.jpg")
+    for patterns, left in (
+        (["a.jpg", "!2019/a.jpg"], ["2019/#sum.jpg", "2019/a.jpg"]),  # the last one that matches decides
+        (["/a.jpg"], ["2019/#sum.jpg", "2019/a.jpg", "2019/raw/a.jpg", "2020/a.jpg"]),
+        (["20*", f"!{tmp_path}/2020"], ["2020/a.jpg", "a.jpg"]),
+        (["#*"], ["2019/a.jpg", "2019/raw/a.jpg", "2020/a.jpg", "a.jpg"]),  # unlike there, no comment
+        (["2019/**", "2020/"], ["a.jpg"]),
+    ):
+        assert names(tmp_path, WalkOptions(exclude=tuple(patterns))) == left
+    with pytest.raises(UsageError, match="exclude: "):
+        names(tmp_path, WalkOptions(exclude=("!",)))
 
 
 def test_exclude_by_absolute_path(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def initial_model(init: str) -> AgeModel:
         return model
     path = Path(init).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file (--init takes imagenet, none or a file)")
+        raise CheckpointError(f"{path}: no such file (`init` takes imagenet, none or a file)")
     if path.suffix in (".pth", ".pt"):
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -154,7 +154,7 @@ def _imagenet_weights() -> dict[str, torch.Tensor]:
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{url}: could not be fetched or verified ({error}); fetch it elsewhere and put it in"
-            f" {cached.parent}, or use --init FILE or --init none"
+            f" {cached.parent}, or use `init` FILE or `init` none"
         ) from error
     return dict(weights)
 

@@ -35,7 +35,7 @@ def doctor(context: Context, as_json: bool) -> None:
         if not as_json:
             print_line(f"{_MARKS[check.status]}  {check.name}: {check.detail}")
             for command in check.remedy:
-                print_line(f"           mend it with: {command}")
+                print_line(f"           fix: {command}")
     faults = sum(check.status == "fault" for check in checks)
     if as_json:
         print_json({"ok": not faults, "checks": [asdict(check) for check in checks]})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from photoage.cli.context import Context
+from photoage.cli.field_names import with_options
 from photoage.cli.settings import load_settings, name_variables
 from photoage.cli.text import visible
 from photoage.errors import PhotoageError
@@ -95,7 +96,8 @@ class LazyGroup(click.Group):
             message = " ".join(error.format_message().split()).rstrip(".")
             return _fail(error, f"{message}{_source(error)}{_hint(error)}", error.exit_code)
         except PhotoageError as error:
-            return _fail(error, str(error), error.exit_code, root)
+            message = str(error) if root is None else with_options(str(error), root)
+            return _fail(error, message, error.exit_code, root)
         except KeyboardInterrupt as error:
             return _fail(error, "interrupted", INTERRUPTED, root)
         except BrokenPipeError:

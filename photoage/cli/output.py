@@ -129,13 +129,3 @@ def _print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], heade
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     Console().print(table)
-
-
-def readable_size(size: int) -> str:
-    """`1.2 MB`, in powers of 1000 as file managers show it."""
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.1f} {unit}" if unit != "bytes" else f"{size} bytes"

@@ -40,7 +40,7 @@ from photoage.filesystem import filesystem_type, is_network
 
 # Every schema revision, oldest first. Known without loading Alembic, which only an upgrade needs.
 REVISIONS = ("0001", "0002")
-CHUNK = 1000  # rows fetched at a time
+ROWS_FETCHED = 1000  # rows fetched at a time
 
 
 def database_url(spec: str | os.PathLike[str] | None) -> URL:
@@ -148,7 +148,7 @@ def database_errors(name: str) -> Iterator[None]:
 
 def reading(connection: Connection) -> Connection:
     """The connection, reading rows only as they are asked for, however many there are."""
-    return connection.execution_options(yield_per=CHUNK, binary=True)
+    return connection.execution_options(yield_per=ROWS_FETCHED, binary=True)
 
 
 # --- schema -----------------------------------------------------------------------------------

@@ -39,16 +39,12 @@ class FaceFilter:
         for low, high in (("min_age", "max_age"), ("from_date", "to_date"), ("min_faces", "max_faces")):
             least, most = getattr(self, low), getattr(self, high)
             if least is not None and most is not None and least > most:
-                raise UsageError(f"{_option(low)} {least} is above {_option(high)} {most}: nothing can match")
+                raise UsageError(f"`{low}` {least} is above `{high}` {most}: nothing can match")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
-                raise UsageError(f"{_option(field.name)} {value} makes no sense")
+                raise UsageError(f"`{field.name}` {value} makes no sense")
         if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
-            raise UsageError("--path is empty or holds a NUL character: nothing can match")
+            raise UsageError("`path_glob` is empty or holds a NUL character: nothing can match")
         if self.sort not in SORTS:
-            raise UsageError(f"--sort {self.sort}: choose one of {', '.join(SORTS)}")
-
-
-def _option(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
+            raise UsageError(f"`sort` {self.sort}: choose one of {', '.join(SORTS)}")

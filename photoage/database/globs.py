@@ -1,4 +1,4 @@
-"""`--path GLOB`, as docs/database.md describes it, in SQL."""
+"""The globs of paths in filters, as docs/database.md describes them, in SQL."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from sqlalchemy import ColumnElement, func
 
 from photoage.database.dialect import glob
 from photoage.database.tables import PathText
+from photoage.paths import is_remote
 
 
 def path_tests(path: ColumnElement[str], pattern: str) -> Iterator[ColumnElement[bool]]:
     """The conditions under which a path matches the pattern."""
+    if os.altsep and not is_remote(pattern):  # Windows takes either slash
+        pattern = pattern.replace(os.altsep, os.sep)
     # SQL negates a set of characters with ^, shells with ! as well.
     pattern = re.sub(r"\[(!?)(\]?[^\]]*\])", lambda m: f"[{'^' if m[1] else ''}{m[2]}", pattern)
     if os.sep not in pattern:
@@ -35,6 +38,4 @@ def folder_of(pattern: str) -> str:
 
 
 def _is_absolute(pattern: str) -> bool:
-    from photoage.paths import is_remote
-
     return os.path.isabs(pattern) or is_remote(pattern)

@@ -10,14 +10,14 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, Select, and_, column, exists, select, values
+from sqlalchemy import ColumnElement, Engine, Select, and_, case, column, exists, select, values
 
 from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import CheckpointRow, DamagedValueError, DetectorRow, EstimateRow, Face, Photo
 from photoage.errors import DatabaseError
 from photoage.records import FloatArray
 
-CHUNK = 500  # rows of one statement
+STATEMENT_ROWS = 500  # rows of one statement
 SAME_CONTENT = 50  # copies of one photo that `by_content` gives at most
 SAME_SIZE = 64  # photos of one size whose hashes are handed out
 _OF_KNOWN_CONTENT = (Photo.content_hash.is_not(None), Photo.status != "unreadable")
@@ -182,7 +182,8 @@ class KnownPhotos:
     def by_content(self, content_hash: str, size: int) -> list[KnownPhoto]:
         """Photos with this content: `missing` ones first, at most SAME_CONTENT."""
         same = self._known().where(Photo.content_hash == content_hash, Photo.size == size)
-        return self._photos(same.order_by(Photo.status.desc(), Photo.id).limit(SAME_CONTENT))
+        first = case((Photo.status == "missing", 0), else_=1)
+        return self._photos(same.order_by(first, Photo.id).limit(SAME_CONTENT))
 
     def unseen(self, roots: Sequence[str], seen_ids: Container[int]) -> Iterator[KnownPhoto]:
         """Photos under the roots (or equal to one), not `missing`, whose id is not in `seen_ids`.
@@ -206,7 +207,7 @@ class KnownPhotos:
     @all_or_nothing
     def _page(self, condition: ColumnElement[bool], last: str) -> list[tuple[int, str]]:
         rows = select(Photo.id, Photo.path).where(condition, Photo.path > last, Photo.status != "missing")
-        found = self.connection.execute(rows.order_by(Photo.path).limit(CHUNK))
+        found = self.connection.execute(rows.order_by(Photo.path).limit(STATEMENT_ROWS))
         return [(row.id, row.path) for row in found]
 
     @all_or_nothing
@@ -239,5 +240,5 @@ class KnownPhotos:
 
 def chunks(items: Sequence[R]) -> Iterator[Sequence[R]]:
     """The items in runs that one statement can take."""
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+    for start in range(0, len(items), STATEMENT_ROWS):
+        yield items[start : start + STATEMENT_ROWS]

@@ -36,13 +36,13 @@ SETTINGS = {
     "statement_timeout": "0",
     "idle_session_timeout": "0",
 }
-# All that this server knows, apart from what the user's own connection options say.
+# Sets those of SETTINGS that the server has and that the user's connection options leave open.
 _SET = """
 SELECT set_config(name, wanted.setting, false)
 FROM pg_settings JOIN unnest(%s::text[], %s::text[]) AS wanted (name, setting) USING (name)
 WHERE source <> 'client'
 """
-CHUNK = 1000  # rows received at a time
+ROWS_RECEIVED = 1000  # rows received at a time
 
 _CAUSES: dict[str | None, tuple[type[DatabaseError], str]] = {
     "40P01": (DatabaseLockedError, "another process is writing to it"),
@@ -127,7 +127,7 @@ def _streaming_cursor() -> type:
     logging.getLogger("psycopg").addHandler(
         logging.NullHandler()
     )  # or warnings go to stderr; errors are raised
-    size = CHUNK if capabilities.has_stream_chunked() else 1
+    size = ROWS_RECEIVED if capabilities.has_stream_chunked() else 1
 
     class StreamingCursor(Cursor[Any]):
         def __init__(self, connection: Any, name: str, **_: Any) -> None:

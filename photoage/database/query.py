@@ -121,7 +121,7 @@ def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
 
 
 def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
-    """The same, each with these further columns of the tables Photo, Face and EstimateRow."""
+    """`iter_faces`, each row with these further columns of the tables Photo, Face and EstimateRow."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)

@@ -194,4 +194,4 @@ def _settle(
         if failure is not None:
             problems[position] = str(failure).removeprefix(f"{task.file.path}: ")
         elif crop is None:
-            problems[position] = "its landmarks are unusable; scan the photo again with --force"
+            problems[position] = "its landmarks are unusable; force a new scan of the photo"

@@ -23,7 +23,7 @@ from photoage.photos.orientation import stored_orientation
 from photoage.photos.walk import examine
 
 SUFFIX = ".xmp"
-CHUNK = 200  # photos looked up at a time
+PHOTOS_LOOKED_UP = 200  # photos looked up at a time
 MAX_SIZE = 64 * 1024 * 1024  # bytes of an existing sidecar; developed photos have some hundred thousand
 # What keeps every file of a folder from being written, not only one.
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -67,7 +67,7 @@ def write_sidecars(
             raise PhotoageError(f"{folder}: cannot be made ({error.strerror or error})") from error
     refused: set[str] = set()
     found = _photos(engine, wanted)
-    while photos := list(islice(found, CHUNK)):
+    while photos := list(islice(found, PHOTOS_LOOKED_UP)):
         files = scanned_files(engine, [faces[0].path for faces in photos])
         for faces in photos:
             path = sidecar_path(faces[0].path, folder)

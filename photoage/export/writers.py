@@ -87,21 +87,23 @@ def _template_parts(template: str) -> list[tuple[str, str | None, str]]:
         for text, field, form, conversion in Formatter().parse(_ESCAPE.sub(_unescaped, template)):
             if field is not None and field not in TEMPLATE_FIELDS:
                 raise UsageError(
-                    f"--print: {{{field}}} is not a field; there are {', '.join(TEMPLATE_FIELDS)}"
+                    f"`template`: {{{field}}} is not a field; there are {', '.join(TEMPLATE_FIELDS)}"
                 )
             if conversion or "{" in (form or ""):
-                raise UsageError(f"--print: {{{field}}} takes a format such as {{age:.1f}}, and nothing else")
+                raise UsageError(
+                    f"`template`: {{{field}}} takes a format such as {{age:.1f}}, and nothing else"
+                )
             parts.append((text, field, form or ""))
         _filled(parts, _EXAMPLE)
     except ValueError as error:
-        raise UsageError(f"--print: {template!r} is not a template ({str(error).lower()})") from error
+        raise UsageError(f"`template`: {template!r} is not a template ({str(error).lower()})") from error
     return parts
 
 
 def _unescaped(match: re.Match[str]) -> str:
     if match[1] not in _ESCAPES:
         known = " ".join(f"\\{letter}" for letter in _ESCAPES)
-        raise UsageError(f"--print: {match[0]} is not an escape; there are {known}")
+        raise UsageError(f"`template`: {match[0]} is not an escape; there are {known}")
     return _ESCAPES[match[1]]
 
 

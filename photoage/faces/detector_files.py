@@ -74,7 +74,7 @@ def _pack_detector(folder: Path, name: str) -> DetectorFile:
 
 
 def resolve_detector(spec: str | None, *, offline: bool = False) -> DetectorFile:
-    """Find the detector that `--detector` names.
+    """Find the detector that a scan asks for.
 
     `spec` is None (the default), an `.onnx` file, a folder holding an InsightFace pack, or a pack
     name such as `buffalo_l`, which InsightFace downloads on first use unless `offline`.
@@ -94,7 +94,7 @@ def resolve_detector(spec: str | None, *, offline: bool = False) -> DetectorFile
     pack = insightface_root() / "models" / spec
     if not pack.is_dir():
         if offline:
-            raise DetectorError(f"{spec}: this pack is not in {pack.parent} and --offline is set")
+            raise DetectorError(f"{spec}: this pack is not in {pack.parent} and `offline` is set")
         download_pack(spec)
     return _pack_detector(pack, spec)
 

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
 QUIET = 2.0  # seconds without a change after which a photo counts as written
-POLL = 30.0  # seconds between looks at the roots where the system does not tell
-LOOK = 3600.0  # the same where it does: not every change is told
-REST = 10  # times as long as a look takes is the least pause before the next one
+POLL = 30.0  # seconds between walks of the roots where the system does not notify of changes
+LOOK = 3600.0  # seconds between them where it does: it misses some
+REST = 10  # the least pause after a walk, in times of how long the walk took
 CHECK = 5.0  # seconds between checks that the roots are still the same folders
 TICK = 0.2
 
-_TOLD: list[type[FileSystemEvent]] = [
+_EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent,
 ]  # fmt: skip
 
@@ -57,7 +57,7 @@ def watch(
     changes, of which `warn` gets a line.
     """
     changes = _Changes()
-    telling = None if poll is not None or _on_network(roots, warn) else _Telling(changes)
+    notifier = None if poll is not None or _on_network(roots, warn) else _Notifier(changes)
     watched: list[tuple[int, int] | None] = []
     next_check = next_look = 0.0
     try:
@@ -71,12 +71,12 @@ def watch(
                             warn(f"{root}: is gone; it is watched again once it is back")
                     watched, next_look = here, 0.0
                     present = [root for root, identity in zip(roots, here, strict=True) if identity]
-                    if telling is not None and not telling.start(present, options, warn):
-                        telling = None
+                    if notifier is not None and not notifier.start(present, options, warn):
+                        notifier = None
             if (started := time.monotonic()) >= next_look:
                 changes.clear()  # what follows is told anew
                 yield None
-                interval = LOOK if telling is not None else poll or POLL
+                interval = LOOK if notifier is not None else poll or POLL
                 next_look = time.monotonic() + max(interval, REST * (time.monotonic() - started))
             elif files := _photos(roots, changes.settled(), options):
                 yield files
@@ -85,8 +85,8 @@ def watch(
                         changes.note(file.path)  # it was written to while it was read
             stop.wait(TICK)
     finally:
-        if telling is not None:
-            telling.stop()
+        if notifier is not None:
+            notifier.stop()
 
 
 class _Changes(FileSystemEventHandler):
@@ -117,8 +117,8 @@ class _Changes(FileSystemEventHandler):
             self._last.clear()
 
 
-class _Telling:
-    """The system's own notifications."""
+class _Notifier:
+    """Notes the changes that the system notifies of."""
 
     def __init__(self, changes: _Changes) -> None:
         self._changes = changes
@@ -132,7 +132,7 @@ class _Telling:
             observer.start()
             for root in roots:
                 observer.schedule(
-                    self._changes, root, recursive=True, event_filter=_TOLD, follow_symlink=options.follow
+                    self._changes, root, recursive=True, event_filter=_EVENTS, follow_symlink=options.follow
                 )
             if sys.platform == "linux":
                 # Folders beyond the limit of watches are left out silently: see whether one more fits.

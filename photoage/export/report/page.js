@@ -61,7 +61,7 @@ const ORDERS = {
 };
 
 /** Whether a face is wanted as to everything but its age. */
-function elsewise(face) {
+function matchesOtherFilters(face) {
   if (inFolder && !inFolder[face.folder]) return false;
   if (!wanted.from && !wanted.to) return true;
   return face.taken !== "" && (!wanted.from || day(face) >= wanted.from) && (!wanted.to || day(face) <= wanted.to);
@@ -74,7 +74,7 @@ function update(change) {
   const ages = { all: new Array(TOP / BIN).fill(0), chosen: new Array(TOP / BIN).fill(0) };
   shown = [];
   for (const face of ordered[wanted.order]) {
-    if (!elsewise(face)) continue;
+    if (!matchesOtherFilters(face)) continue;
     const bin = Math.floor(face.years / BIN);
     ages.all[bin]++;
     if (face.years < wanted.low || face.years > wanted.high) continue;
