@@ -30,7 +30,13 @@ precision_option = click.option(
 )
 
 _SHARED: tuple[Callable[[Function], Function], ...] = (
-    click.option("-E", "--exclude", multiple=True, metavar="GLOB", help="Skip files and folders, by the rules of .gitignore."),
+    click.option(
+        "-E",
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Skip files and folders, by the rules of .gitignore.",
+    ),
     click.option("-L", "--follow", is_flag=True, help="Follow symbolic links."),
     click.option("--one-file-system", is_flag=True, help="Do not enter other file systems."),
     click.option(
