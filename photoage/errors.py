@@ -28,6 +28,11 @@ class DecodeError(PhotoageError):
         return (DecodeError, (self.kind, str(self)))
 
 
+def missing_package(what: str, package: str) -> DecodeError:
+    """The error of a photo in a format for which a package is not installed."""
+    return DecodeError("no-plugin", f"{what}, which needs the package {package}: pip install {package}")
+
+
 class DetectorError(PhotoageError):
     """The face detector is missing, altered or unusable."""
 

@@ -97,17 +97,21 @@ class PhotoFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPhoto:
-    """Upright RGB pixels of one photo.
+    """Upright RGB pixels of one photo, or of one page of a multi-page file.
 
     `width` and `height` are the full upright size in pixels; `rgb` may be decoded at a reduced
     size, in which case `scale` = width of `rgb` / `width`. Everywhere, a point (x, y) with whole numbers
     is the centre of a pixel, so that sizes and points do not scale alike: see `reduced` and `full`.
+    With a `problem`, in words, the photo is incomplete: only the part `sound`, in full pixels, is there.
     """
 
     rgb: ImageArray
     width: int
     height: int
     taken_at: datetime | None
+    page: int = 1
+    problem: str | None = None
+    sound: Box | None = None
 
     @property
     def scale(self) -> float:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from photoage.errors import DecodeError
-from photoage.photos import decode
+from photoage.photos import jpeg
 from photoage.photos.decode import DecodeOptions, decode_bytes
 
 
@@ -33,7 +33,7 @@ def test_the_pixels_are_those_of_pillow(
     data = encoded(sample_library / "places" / "china.jpg", **options)
     wanted = DecodeOptions(min_long_side=640 // factor)
     turbo = decode_bytes(data, "china.jpg", wanted)
-    monkeypatch.setattr(decode, "_turbo_rgb", lambda image, data, factor: None)
+    monkeypatch.setattr(jpeg, "turbo_rgb", lambda image, data, factor: None)
     pillow = decode_bytes(data, "china.jpg", wanted)
     assert (turbo.width, turbo.height) == (pillow.width, pillow.height) == (640, 427)
     assert turbo.rgb.shape == pillow.rgb.shape
@@ -45,7 +45,7 @@ def test_the_pixels_are_those_of_pillow(
 def test_a_damaged_jpeg_is_left_to_pillow(sample_library: Path) -> None:
     data = (sample_library / "places" / "china.jpg").read_bytes()
     with pytest.raises(DecodeError) as failure:
-        decode_bytes(data[: len(data) // 2], "half.jpg", DecodeOptions(min_long_side=100))
+        decode_bytes(data[: len(data) // 3], "third.jpg", DecodeOptions(min_long_side=100))
     assert failure.value.kind == "truncated"
     # Bytes between segments are against the standard, but cameras write them and Pillow reads on.
     decode_bytes(data[:2] + b"\xff\xff\xff" + data[2:] + b"trailing bytes", "odd.jpg")

@@ -1,83 +1,26 @@
-"""Untrusted image file to upright RGB pixels and capture date.
-
-The format is told by content, never by name, and only the formats listed here are ever tried. The
-Pillow class of the format is used directly instead of `Image.open`, which hides why a file failed
-and fails a whole photo when only the index of its further images (MPO) is damaged.
-"""
+"""Untrusted image file to upright RGB pixels and capture date."""
 
 from __future__ import annotations
 
 import io
-import logging
-import os
 import re
-import struct
-import sys
-import threading
-import warnings
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import IO, Any
+from functools import partial
 
-import cv2
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from photoage.errors import DecodeError
-from photoage.records import DecodedPhoto, ImageArray
+from photoage.photos import jpeg, raw, tiff_pages
+from photoage.photos.failures import named_failures, silenced, too_large
+from photoage.photos.formats import FAILURES, Format, identify, opener
+from photoage.photos.pixels import UPRIGHT, to_rgb
+from photoage.records import Box, DecodedPhoto, ImageArray
 
-# Without a handler, Python prints what a library logs to stderr.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-# A PNG with more compressed metadata than this fails as a whole. Pillow's 1 MiB is less than some colour
-# profiles and editing histories have.
-PngImagePlugin.MAX_TEXT_CHUNK = 64 * 1024 * 1024
-
-# Everything that Pillow and its plugins are known to raise on damaged files, apart from MemoryError.
-FAILURES: tuple[type[Exception], ...] = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    Image.DecompressionBombError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    SystemError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-AVIF_BRANDS = {b"avif", b"avis"}
-
-UPRIGHT: dict[int, Callable[[Any], Any]] = {  # EXIF orientation -> what makes the photo upright
-    2: lambda rgb: cv2.flip(rgb, 1),
-    3: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_180),
-    4: lambda rgb: cv2.flip(rgb, 0),
-    5: cv2.transpose,
-    6: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda rgb: cv2.flip(cv2.transpose(rgb), -1),
-    8: lambda rgb: cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-
-CUT_OFF = re.compile(
-    r"truncated|end of file|insufficient|too small|incomplete|requires a buffer|no more images"
-)
 EXIF_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)[ T]+(\d\d?):(\d\d?)(?::(\d\d?))?")
 FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans back to early photography
 
@@ -94,201 +37,151 @@ class DecodeOptions:
     min_long_side: int | None = None
 
 
-def decode_bytes(data: bytes, name: str, options: DecodeOptions = DecodeOptions()) -> DecodedPhoto:
-    """Pixels and capture date of a photo file's content; `name` is for messages only.
+def decode_bytes(
+    data: bytes, name: str, options: DecodeOptions = DecodeOptions(), page: int = 1
+) -> DecodedPhoto:
+    """Pixels and capture date of a photo file's content, or of one of its pages; `name` is for messages only.
 
-    Raises `DecodeError` of kind `empty`, `unsupported` (not a known image format), `truncated`,
-    `corrupt`, `too-large` or `memory`.
+    Raises `DecodeError` of kind `empty`, `unsupported` (not a known image format), `no-plugin` (of a
+    format whose package is not installed), `truncated`, `corrupt`, `too-large`, `memory` or `changed`
+    (has no such page).
     """
+    with named_failures(data, name, options.max_pixels):
+        readers = _readers(data, options)
+        if page > len(readers):
+            raise DecodeError("changed", f"has no page {page}")
+        return replace(readers[page - 1](), page=page)
+
+
+def decode_pages(
+    data: bytes, name: str, options: DecodeOptions = DecodeOptions()
+) -> Iterator[DecodedPhoto | DecodeError]:
+    """Every page of a photo file's content, as they are asked for; most files have one.
+
+    A page that fails is a `DecodeError` in its place. Raises those that `decode_bytes` raises for what
+    fails the file as a whole.
+    """
+    with named_failures(data, name, options.max_pixels):
+        readers = _readers(data, options)
+    for number, read in enumerate(readers, start=1):
+        page_name = name if len(readers) == 1 else f"{name}: page {number}"
+        try:
+            with named_failures(data, page_name, options.max_pixels):
+                photo = replace(read(), page=number)
+        except DecodeError as error:
+            yield error
+        else:
+            yield photo
+
+
+def _readers(data: bytes, options: DecodeOptions) -> list[Callable[[], DecodedPhoto]]:
+    """What decodes each of the pages."""
     if not data:
-        raise DecodeError("empty", f"{name}: the file is empty")
-    opener = _opener(data)
-    if opener is None:
-        raise DecodeError("unsupported", f"{name}: not an image in a known format")
+        raise DecodeError("empty", "the file is empty")
+    kind = identify(data)
+    if kind is None:
+        raise DecodeError("unsupported", "not an image in a known format")
+    if kind is Format.RAW:
+        return [partial(_decode_raw, data, options)]
+    if kind is Format.TIFF:
+        directories = tiff_pages.read_directories(data)
+        if tiff_pages.has_sensor_data(directories):
+            return [partial(_decode_raw, data, options)]
+        if pages := tiff_pages.pages(data, directories):
+            return [partial(_decode_page, data, page, options) for page in pages]
+    return [lambda: _decode(opener(kind)(io.BytesIO(data)), data, options)]
+
+
+def _decode_page(data: bytes, page: tiff_pages.Directory, options: DecodeOptions) -> DecodedPhoto:
+    _check_size(page.width, page.height, options)
     try:
-        with _pillow_settings(options):
-            return _decode(opener, data, name, options)
-    except MemoryError as error:
-        raise DecodeError("memory", f"{name}: too large to decode in memory") from error
-    except FAILURES as error:
-        kind, cause = _explain(error, data)
-        raise DecodeError(kind, f"{name}: {cause}") from error
+        image = tiff_pages.open_directory(data, page)
+    except SyntaxError:  # Pillow has no mode for its samples
+        with silenced():
+            rgb = tiff_pages.read_unusual(data, page)
+        return _upright(rgb, *_read_exif(tiff_pages.Tags(data, page)), (page.width, page.height))
+    # What a main directory states holds for the larger pictures in it.
+    return _decode(image, data, options, None if page.is_main else _read_exif(tiff_pages.Tags(data, page)))
 
 
-@contextmanager
-def _pillow_settings(options: DecodeOptions) -> Iterator[None]:
-    """Our pixel limit in place of Pillow's, and no warnings: they are about metadata, or that limit."""
-    before = Image.MAX_IMAGE_PIXELS
-    # Some plugins check it before they allocate; they raise at twice its value.
-    Image.MAX_IMAGE_PIXELS = options.max_pixels
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def _opener(data: bytes) -> Callable[[IO[bytes]], ImageFile.ImageFile] | None:
-    """What opens this content, or None when it is no format that photos come in."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile  # of an MPO it reads the first image
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImagePlugin.PngImageFile
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WebPImageFile
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return GifImageFile
-    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return TiffImageFile
-    if data.startswith(b"BM"):
-        return BmpImageFile
-    if data[4:8] == b"ftyp":
-        end = min(int.from_bytes(data[:4], "big"), 1024)
-        brands = {data[8:12], *(data[i : i + 4] for i in range(16, end, 4))}
-        if brands & AVIF_BRANDS:
-            return _open_avif
-        if brands & HEIF_BRANDS:
-            return _open_heif
-    return None
-
-
-def _open_avif(file: IO[bytes]) -> ImageFile.ImageFile:
-    try:
-        return AvifImageFile(file)
-    except FAILURES:
-        # Alone among the plugins it reads EXIF on opening and fails when that is absurd. Under another
-        # name the EXIF item is passed over; rotation is kept elsewhere, only the date is lost.
-        file.seek(0)
-        return AvifImageFile(io.BytesIO(file.read().replace(b"Exif", b"none", 1)))
-
-
-def _open_heif(file: IO[bytes]) -> ImageFile.ImageFile:
-    # Imported on first use: it loads large libraries, and most libraries hold no HEIC photo.
-    from pillow_heif import HeifImageFile
-
-    image: ImageFile.ImageFile = HeifImageFile(file)
-    return image
+def _decode_raw(data: bytes, options: DecodeOptions) -> DecodedPhoto:
+    found = raw.read_raw(data, options.max_pixels)
+    if found.jpeg is not None:
+        image = JpegImageFile(io.BytesIO(found.jpeg))
+        return _decode(image, found.jpeg, options, (found.orientation, found.taken_at))
+    assert found.rgb is not None
+    height, width = found.rgb.shape[:2]
+    return _upright(found.rgb, found.orientation, found.taken_at, (width, height))
 
 
 def _decode(
-    opener: Callable[[IO[bytes]], ImageFile.ImageFile], data: bytes, name: str, options: DecodeOptions
+    image: Image.Image,
+    data: bytes,
+    options: DecodeOptions,
+    known: tuple[int, datetime | None] | None = None,
 ) -> DecodedPhoto:
-    with opener(io.BytesIO(data)) as image:
+    """The picture that a plugin has opened in `data`; `known`: orientation and date, if told elsewhere."""
+    with image:
         width, height = image.size
-        if width * height > options.max_pixels:
-            raise DecodeError(
-                "too-large", f"{name}: {width} x {height} pixels, more than the limit of {options.max_pixels}"
-            )
-        factor = _reduction(image, options.min_long_side)
-        rgb = _turbo_rgb(image, data, factor)
-        if rgb is None:
-            if factor > 1:
-                image.draft(None, (max(1, width // factor), max(1, height // factor)))
-                factor = 1 if image.size == (width, height) else factor
-            with _silenced(image):
+        _check_size(width, height, options)
+        factor = jpeg.reduction(image, options.min_long_side)
+        odd = None
+        rgb = jpeg.turbo_rgb(image, data, factor)
+        if rgb is None and isinstance(image, JpegImageFile):
+            odd = jpeg.decode_odd(image, data, factor)
+            rgb = odd.rgb
+        elif rgb is None:
+            with silenced(isinstance(image, TiffImageFile)):
                 image.load()
-            rgb = np.asarray(_to_rgb(image), dtype=np.uint8)
-        orientation, taken_at = _read_exif(image)
+            rgb = np.asarray(to_rgb(image), dtype=np.uint8)
+        orientation, taken_at = known or _read_exif(image)
+        if isinstance(image, TiffImageFile) and known is None:
+            height, width = rgb.shape[:2]
+            orientation = 1  # the plugin turns its pixels by itself
     del image  # a large photo's memory: it may be in use twice over below
+    photo = _upright(rgb, orientation, taken_at, (width, height))
+    if odd is None or odd.problem is None:
+        return photo
+    x1, y1, x2, y2 = _TOP[orientation](odd.rows / len(odd.rgb))
+    sound = (x1 * photo.width, y1 * photo.height, x2 * photo.width, y2 * photo.height)
+    return replace(photo, problem=odd.problem, sound=sound)
+
+
+# Where the upper part of a picture, as it is stored, is in the upright one.
+_TOP: dict[int, Callable[[float], Box]] = {
+    **dict.fromkeys((1, 2), lambda share: (0.0, 0.0, 1.0, share)),
+    **dict.fromkeys((3, 4), lambda share: (0.0, 1.0 - share, 1.0, 1.0)),
+    **dict.fromkeys((5, 8), lambda share: (0.0, 0.0, share, 1.0)),
+    **dict.fromkeys((6, 7), lambda share: (1.0 - share, 0.0, 1.0, 1.0)),
+}
+
+
+def _upright(
+    rgb: ImageArray, orientation: int, taken_at: datetime | None, size: tuple[int, int]
+) -> DecodedPhoto:
+    """`size`: width and height of the whole picture, as stored; `rgb` may be smaller."""
     if orientation in UPRIGHT:
         rgb = np.asarray(UPRIGHT[orientation](rgb), dtype=np.uint8)
-    if factor == 1:
-        height, width = rgb.shape[:2]  # the TIFF plugin turns its pixels by itself
-    elif orientation >= 5:
-        width, height = height, width
+    width, height = size if orientation < 5 else size[::-1]
     return DecodedPhoto(rgb, width, height, taken_at)
 
 
-_stderr_lock = threading.Lock()
+def _check_size(width: int, height: int, options: DecodeOptions) -> None:
+    if width * height > options.max_pixels:
+        raise DecodeError("too-large", too_large(width, height, options.max_pixels))
 
 
-@contextmanager
-def _silenced(image: ImageFile.ImageFile) -> Iterator[None]:
-    """Keep libtiff, which reports damage straight to the process's stderr, from doing so."""
-    if not isinstance(image, TiffImageFile) or sys.__stderr__ is None:
-        yield
-        return
-    with _stderr_lock, open(os.devnull, "wb") as null:
-        saved = os.dup(2)
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def _reduction(image: ImageFile.ImageFile, min_long_side: int | None) -> int:
-    """The largest factor by which libjpeg may shrink this image while it decodes it."""
-    if min_long_side is None or not isinstance(image, JpegImageFile):
-        return 1
-    return next((factor for factor in (8, 4, 2) if max(image.size) // factor >= min_long_side), 1)
-
-
-def _turbo_rgb(image: ImageFile.ImageFile, data: bytes, factor: int) -> ImageArray | None:
-    """The pixels of a sound JPEG at 1/`factor` size, in about half of Pillow's time; None for Pillow to try.
-
-    Pillow copies what libjpeg-turbo gives twice. It decides about everything that is not in order.
-    """
-    if not isinstance(image, JpegImageFile) or image.mode not in ("RGB", "L"):
-        return None
-    width, height = (-(-side // factor) for side in image.size)
-    try:
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width))
-    except (ValueError, RuntimeError):
-        return None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """The pixels as 8-bit RGB.
-
-    Embedded colour profiles are not applied: reading Display P3 or Adobe RGB as sRGB moved the estimates
-    of the sample library's faces by at most 0.3 and 0.8 years, while
-    converting costs as much as decoding and hands untrusted data to one more parser.
-    """
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_grey_8bit(image)).convert("RGB")
-    if image.has_transparency_data:
-        # On white, as a viewer shows a cut-out portrait: pixels under full transparency are often black.
-        rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-        canvas = Image.new("RGB", rgba.size, "white")
-        canvas.paste(rgba, mask=rgba.getchannel("A"))
-        return canvas
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _grey_8bit(image: Image.Image) -> ImageArray:
-    """Deep greyscale (16- or 32-bit integers, floats) scaled to 0-255; Pillow alone would clip it.
-
-    White is the top of the sample's range where that is known (12, 16 bits) or usual (1.0 for floats,
-    255 or 65535 for wide integers), else the brightest value; black is 0, or the darkest value if that
-    is negative.
-    """
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, (16,))[0]
-        return (values >> (4 if bits == 12 else 8)).astype(np.uint8)
-    values = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    black, white = min(float(values.min()), 0.0), float(values.max())
-    if black == 0.0:
-        usual = (1.0,) if image.mode == "F" else (255.0, 65535.0)
-        white = next((top for top in usual if white <= top), white)
-    scale = 255.0 / ((white - black) or 1.0)
-    return ((values - black) * scale + 0.5).astype(np.uint8)
-
-
-def _read_exif(image: ImageFile.ImageFile) -> tuple[int, datetime | None]:
+def _read_exif(image: Image.Image | tiff_pages.Tags) -> tuple[int, datetime | None]:
     """Orientation (1 to 8) and capture date; whatever is absurd in them counts as absent.
 
     HEIC and AVIF keep their orientation in the container: both decoders apply or report it there and
-    neutralise a second one in EXIF. Call after the pixels are loaded: PNG may hold EXIF at its end,
-    and the TIFF plugin turns its pixels upright by itself while loading.
+    neutralise a second one in EXIF; JPEG XL's too, unless it holds a JPEG. Call after the pixels are
+    loaded: PNG may hold EXIF at its end.
     """
     try:
         exif = image.getexif()
         tag = exif.get(ExifTags.Base.Orientation, 1)
-        orientation = int(tag) if tag in UPRIGHT else 1
+        orientation = int(tag) if tag in UPRIGHT and getattr(image, "jpeg", True) else 1
     except FAILURES:
         return 1, None
     return orientation, _taken_at(exif)
@@ -320,28 +213,3 @@ def _parse_date(value: object) -> datetime | None:
         return None
     # A clock may run a little ahead of ours; a year ahead it is wrong.
     return date if FIRST_PHOTO <= year <= datetime.now().year + 1 else None
-
-
-def _explain(error: Exception, data: bytes) -> tuple[str, str]:
-    """Kind and one-line cause of a decoder's failure."""
-    cause = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, Image.DecompressionBombError):
-        return "too-large", "more pixels than the limit"
-    if isinstance(error, EOFError) or CUT_OFF.search(cause.lower()) or _is_cut_off(data):
-        return "truncated", "the file is cut off"
-    return "corrupt", f"damaged image data ({cause})"
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Whether the container promises more bytes than there are; not every plugin says so."""
-    if data.startswith(b"RIFF"):
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if data.startswith((b"II*", b"MM\0*")):
-        return int.from_bytes(data[4:8], "little" if data.startswith(b"II") else "big") >= len(data)
-    end = 0
-    while data[4:8] == b"ftyp" and end + 8 <= len(data):  # HEIC and AVIF: boxes, each led by its size
-        size = int.from_bytes(data[end : end + 4], "big")
-        if size < 8:
-            return False  # up to the end, or in 64 bits
-        end += size
-    return end > len(data)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from PIL import ExifTags, Image
 
 from photoage.errors import DecodeError
-from photoage.photos.decode import FAILURES, _open_avif, _open_heif, _opener
+from photoage.photos.formats import FAILURES, HEAD, Format, identify, open_heif, opener
 from photoage.records import Box
-
-HEAD = 4096  # bytes that tell the format
 
 
 def stored_orientation(path: str) -> int:
@@ -20,12 +18,12 @@ def stored_orientation(path: str) -> int:
     """
     try:
         with open(path, "rb") as file:
-            opener = _opener(file.read(HEAD))
-            if opener is None:
+            kind = identify(file.read(HEAD))
+            if kind is None:
                 raise DecodeError("unsupported", f"{path}: not an image in a known format")
             file.seek(0)
             # Pillow's AVIF plugin hides EXIF's orientation behind the container's; libheif tells both.
-            with (_open_heif if opener is _open_avif else opener)(file) as image:
+            with (open_heif if kind is Format.AVIF else opener(kind))(file) as image:
                 return _orientation(image)
     except FAILURES as error:
         cause = error.strerror if isinstance(error, OSError) and error.strerror else "damaged metadata"

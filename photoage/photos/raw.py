@@ -1,0 +1,116 @@
+"""Camera RAW files, through LibRaw: the camera's own picture in them, or the sensor's developed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from photoage.errors import DecodeError, missing_package
+from photoage.photos.failures import silenced, too_large
+from photoage.records import ImageArray
+
+LEAST_PREVIEW = 1000  # pixels of the long side; smaller ones are for a camera's display
+
+ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF
+
+
+class RawPicture(NamedTuple):
+    """What a RAW file gives: a JPEG's bytes, or (h, w, 3) uint8 RGB, as stored; and the way to turn it."""
+
+    jpeg: bytes | None
+    rgb: ImageArray | None
+    orientation: int
+    taken_at: datetime | None
+
+
+def is_available() -> bool:
+    try:
+        import rawpy  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def stored_orientation(data: bytes) -> int:
+    """The EXIF orientation that the file states. Raises `DecodeError`."""
+    with _opened(data) as raw:
+        return ORIENTATION.get(raw.sizes.flip, 1)
+
+
+def read_raw(data: bytes, max_pixels: int) -> RawPicture:
+    """The preview if it is large enough, else the sensor's picture at half its size.
+
+    Raises `DecodeError`, of kind `no-plugin` when rawpy is not installed.
+    """
+    with _opened(data) as raw:
+        sizes = raw.sizes
+        orientation = ORIENTATION.get(sizes.flip, 1)
+        taken_at = _taken_at(raw)
+        if (preview := _preview(raw)) is not None:
+            jpeg, rgb, width, height = preview
+            if orientation >= 5 and (width < height) != (sizes.width < sizes.height):
+                orientation = 1  # the camera has turned it already
+            return RawPicture(jpeg, rgb, orientation, taken_at)
+        if sizes.raw_width * sizes.raw_height > max_pixels:
+            raise DecodeError("too-large", too_large(sizes.raw_width, sizes.raw_height, max_pixels))
+        rgb = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0, output_bps=8)
+        return RawPicture(None, np.asarray(rgb), orientation, taken_at)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
+    """The file, opened. Whatever LibRaw raises about it becomes a `DecodeError`."""
+    try:
+        import rawpy
+    except ImportError as error:
+        raise missing_package("a camera's RAW file", "rawpy") from error
+    try:
+        with silenced(), rawpy.imread(io.BytesIO(data)) as raw:
+            yield raw
+    except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
+        raise DecodeError("unsupported", "a RAW file of a kind that LibRaw cannot read") from error
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise DecodeError("memory", "too large to decode in memory") from error
+    except rawpy.LibRawIOError as error:
+        raise DecodeError("truncated", "the file is cut off") from error
+    except rawpy.LibRawError as error:
+        raise DecodeError("corrupt", f"damaged image data ({_words(error)})") from error
+
+
+def _preview(raw: Any) -> tuple[bytes | None, ImageArray | None, int, int] | None:
+    """The largest picture in the file that is a JPEG or plain, if it is large enough."""
+    import rawpy
+
+    from photoage.photos.jpeg import stated_size
+
+    try:
+        found = raw.extract_thumb()
+    except rawpy.LibRawError:
+        return None
+    if found.format == rawpy.ThumbFormat.JPEG:
+        size = stated_size(found.data)
+        jpeg, rgb = found.data, None
+    elif found.format == rawpy.ThumbFormat.BITMAP and found.data.ndim == 3 and found.data.shape[2] == 3:
+        jpeg, rgb = None, np.array(found.data)
+        size = rgb.shape[1], rgb.shape[0]
+    else:
+        return None
+    return (jpeg, rgb, *size) if size is not None and max(size) >= LEAST_PREVIEW else None
+
+
+def _taken_at(raw: Any) -> datetime | None:
+    """The camera's clock, which LibRaw gives as if it had been this machine's."""
+    stamp = raw.other.timestamp
+    if isinstance(stamp, datetime):
+        return stamp.replace(tzinfo=None)
+    return datetime.fromtimestamp(stamp) if stamp else None
+
+
+def _words(error: Exception) -> str:
+    first = error.args[0] if error.args else ""
+    return (first.decode("ascii", "replace") if isinstance(first, bytes) else str(first))[:200]
