@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from photoage.photos.pixels import to_rgb
 from photoage.records import ImageArray
 
 SOF2, SOS = 0xC2, 0xDA
+NO_MARKER = re.compile(rb"\xff[\x02-\xbf\xf0-\xfd]")
 END = b"\xff\xd9"
 NOISE = bytes(range(1, 129))
 GREY = 128  # what libjpeg fills the rest of a cut-off picture with, in every channel
@@ -62,10 +64,11 @@ def decode_odd(image: JpegImageFile, data: bytes, factor: int) -> JpegPicture:
 
     Raises what Pillow raises where less than LEAST_SHARE of the picture is there.
     """
+    data = _without_trailer(data)
     try:
         rgb = _pillow(data, factor)
     except FAILURES:
-        found = _partial(image, data.rstrip(b"\0"), factor)  # as broken-off copies of files end
+        found = _partial(image, data, factor)
         if found is None:
             raise
     else:
@@ -110,20 +113,28 @@ def _pillow(data: bytes, factor: int) -> ImageArray:
 
 
 def _rows(rgb: ImageArray, factor: int) -> int:
-    """How many rows of a picture are there: below them, and at the end of the last blocks, all is grey."""
-    filled = np.flatnonzero((rgb != GREY).any(axis=(1, 2)))
+    """How many rows of a picture are there; below them, all is grey."""
+    right = rgb[:, -max(1, 8 // factor) :]  # the last block: of a row that is there in part, it is lacking
+    filled = np.flatnonzero((right != GREY).any(axis=(1, 2)))
     rows = int(filled[-1]) + 1 if len(filled) else 0
-    if rows and (rgb[rows - 1, -1] == GREY).all():
-        height = max(1, 16 // factor)  # of a row of blocks, where colour is stored at half the size
-        rows = (rows - 1) // height * height
-    return rows
+    if rows == len(rgb):
+        return rows
+    height = max(1, 16 // factor)  # of blocks; colours are smoothed a row beyond them
+    return rows // height * height
+
+
+def _without_trailer(data: bytes) -> bytes:
+    """Up to where something begins that cannot follow a picture: no marker of the standard's."""
+    scan = next((position for position, kind, _ in _segments(data) if kind == SOS), len(data))
+    found = NO_MARKER.search(data, scan)
+    return (data[: found.start()] if found else data).rstrip(b"\0")
 
 
 def _has_all_coefficients(data: bytes) -> bool:
     """Whether the complete scans of a progressive JPEG hold a first value of each coefficient."""
     wanted: dict[int, set[int]] = {}  # component to the coefficients not sent yet
     sent: list[tuple[list[int], range]] = []  # by the scan that may be cut off
-    for kind, segment in _segments(data):
+    for _, kind, segment in _segments(data):
         if kind == SOF2:
             wanted = {segment[6 + 3 * i]: set(range(64)) for i in range(segment[5])}
         elif kind == SOS:
@@ -136,8 +147,8 @@ def _has_all_coefficients(data: bytes) -> bool:
     return bool(wanted) and not any(wanted.values())
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers with a length, and what they hold, as far as the file goes."""
+def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Where markers with a length are, their kind and what they hold, as far as the file goes."""
     position = 2
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
         kind = data[position + 1]
@@ -148,7 +159,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         segment = data[position + 4 : position + 2 + length]
         if len(segment) < length - 2:
             return
-        yield kind, segment
+        yield position, kind, segment
         position += 2 + length
 
 
