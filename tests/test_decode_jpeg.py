@@ -32,7 +32,14 @@ def jpeg(image: Image.Image, **options: Any) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize(
     "end",
-    [b"", b"\xff", b"\0" * 4000, SAMSUNG, b"\xff\xd9" + SAMSUNG, b"\xff\xd9\0\0\0\x18ftypmp42" + b"video" * 99],
+    [
+        b"",
+        b"\xff",
+        b"\0" * 4000,
+        SAMSUNG,
+        b"\xff\xd9" + SAMSUNG,
+        b"\xff\xd9\0\0\0\x18ftypmp42" + b"video" * 99,
+    ],
     ids=["none", "half", "zeros", "samsung", "after", "motion"],
 )
 def test_a_picture_that_is_whole_is_read_whatever_follows_it(
