@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from photoage.errors import DeviceError
+from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
 from photoage.faces.gpu_server import DetectionServer, RemoteDetector, ServerAddress
 from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
@@ -21,7 +22,7 @@ ALONE = ReadOptions(default_detector(), 112)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DetectionServer]:
-    with DetectionServer(default_detector(), "cpu") as running:
+    with DetectionServer(Detector(default_detector())) as running:
         yield running
 
 
@@ -88,7 +89,7 @@ def test_a_failing_detector_ends_the_scan_with_its_cause(
 
 
 def test_a_server_that_has_ended_is_named() -> None:
-    with DetectionServer(default_detector(), "cpu") as server:
+    with DetectionServer(Detector(default_detector())) as server:
         remote = RemoteDetector(server.address)
         assert remote.detect(np.zeros((64, 64, 3), dtype=np.uint8)) == []
     remote._connection.close()

@@ -11,7 +11,7 @@ import photoage
 PACKAGE = Path(photoage.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "records", "paths", "files", "pool", "filesystem"}
+BASE = {"errors", "records", "paths", "files", "pool", "filesystem", "machine"}
 # Packages in the order of the data, each with the packages that it may import beside the base. What is not
 # here (models, doctor, cli) may import everything but the command line.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -38,7 +38,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     On a CPU without bf16 arithmetic, bf16 is emulated and several times slower than float32.
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast else None
 
@@ -66,16 +66,25 @@ class Predictor:
         if int8 is not None:
             self.precision, self._model = "int8", int8
             return
-        self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        with _gpu_errors(device):
+            self._model = load_model(path).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if precision in ("auto", "half"):
             self.dtype = autocast_dtype(device)
         if precision == "half" and self.dtype is None:
             raise DeviceError("this processor has no fast half precision")
         self.precision = str(self.dtype or torch.float32).removeprefix("torch.")
 
-    @torch.inference_mode()
     def predict(self, crops: torch.Tensor) -> torch.Tensor:
-        """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages in years on the CPU, within 0 to 116."""
+        """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages in years on the CPU, within 0 to 116.
+
+        Raises `DeviceError` when a GPU fails, for want of memory, say.
+        """
+        with _gpu_errors(self.device):
+            return self._ages(crops).cpu()
+
+    @torch.inference_mode()
+    def _ages(self, crops: torch.Tensor) -> torch.Tensor:
+        """Ages on the device. Returns before a GPU has computed them."""
         if len(crops) == 0:
             return torch.empty(0)
         with _torch_threads(self._threads):
@@ -84,14 +93,38 @@ class Predictor:
             ages = self._model(x)
             if self.info.flip_average:
                 ages = (ages + self._model(x.flip(3))) / 2
-        return ages.float().clamp_(0.0, MAX_AGE).cpu()
+        return ages.float().clamp_(0.0, MAX_AGE)
+
+    def start(self, crops: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
+        """Begin to estimate (N, S, S, 3) uint8 RGB crops, however many; `estimates` waits for the result.
+
+        Where the crops are in pinned memory, a GPU copies and computes meanwhile.
+        """
+        with _gpu_errors(self.device):
+            return torch.cat([self._ages(part) for part in torch.split(crops, batch_size)])
+
+    def estimates(self, ages: torch.Tensor) -> list[Estimate]:
+        """Ages as `start` gives them, with their intervals."""
+        with _gpu_errors(self.device):
+            years = ages.cpu().numpy()
+        low, high = interval_bounds(years, self.info.interval)
+        return [Estimate(*map(float, row)) for row in zip(years, low, high, strict=True)]
 
     def estimate(self, crops: torch.Tensor, batch_size: int = 64) -> list[Estimate]:
         """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
-        parts = [self.predict(part) for part in torch.split(crops, batch_size)]
-        ages = torch.cat([torch.empty(0), *parts]).numpy()
-        low, high = interval_bounds(ages, self.info.interval)
-        return [Estimate(*map(float, row)) for row in zip(ages, low, high, strict=True)]
+        return self.estimates(self.start(crops, batch_size))
+
+
+@contextlib.contextmanager
+def _gpu_errors(device: torch.device) -> Iterator[None]:
+    """What PyTorch raises where a GPU has too little memory, or is none that it was built for."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        if device.type == "cpu":
+            raise
+        cause = str(error).strip().splitlines()[0]
+        raise DeviceError(f"PyTorch cannot use the GPU ({cause})") from error
 
 
 @contextlib.contextmanager

@@ -177,7 +177,8 @@ def scan_progress(
         bar.update(task, completed=done, faces=counts.faces, rate=f"{speed:.1f}/s" if speed else "")
 
     with bar:
-        if files is None:
+        # Object storage is listed once only: listing costs time, and there also money.
+        if files is None and not any(map(is_remote, roots)):
             threading.Thread(target=count, daemon=True).start()
         yield show
 

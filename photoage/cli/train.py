@@ -191,10 +191,10 @@ def train(
 
 
 def _loader_workers(device: str) -> int:
-    import os
+    from photoage.machine import available_cores
 
     # A GPU outruns one process that augments; a CPU that trains has no core to spare for more.
-    return min(16, os.cpu_count() or 1) if device == "cuda" else 1
+    return min(16, available_cores()) if device == "cuda" else 1
 
 
 class _Stop:

@@ -15,6 +15,7 @@ from photoage.errors import DatabaseLockedError, LibraryError
 
 if TYPE_CHECKING:
     from photoage.records import PhotoFile
+    from photoage.scan.engine import Engine
     from photoage.scan.options import ScanOptions
     from photoage.scan.record import ScanSummary
 
@@ -48,13 +49,14 @@ def watch(context: Context, paths: tuple[str, ...], poll: float | None, **option
         if not os.path.isdir(root):
             raise LibraryError(f"{root}: is not a folder; only folders can be watched")
     from photoage.photos.watch import watch as changes
+    from photoage.scan.scan import make_engine
 
     first = True
-    with stop_on_signal() as stopping:
+    with stop_on_signal() as stopping, make_engine(choices) as engine:
         for files in changes(roots, choices.walk, stopping, poll=poll, warn=context.warn):
             summary = None
             if first or files is not None or _has_work(context, roots, choices):
-                summary = _scan(context, roots, choices, files, stopping)
+                summary = _scan(context, engine, roots, choices, files, stopping)
             if summary is not None:
                 report(context, summary)
                 if summary.interrupted:
@@ -74,16 +76,22 @@ def _has_work(context: Context, roots: list[str], options: ScanOptions) -> bool:
 
 
 def _scan(
-    context: Context, roots: list[str], options: ScanOptions, files: list[PhotoFile] | None, stopping: Event
+    context: Context,
+    engine: Engine,
+    roots: list[str],
+    options: ScanOptions,
+    files: list[PhotoFile] | None,
+    stopping: Event,
 ) -> ScanSummary | None:
     """One scan run, of the files or of everything; None if it was never another scan's turn to end."""
-    from photoage.scan.scan import scan
+    from photoage.scan.scan import scan_with
 
     waiting = False
     while True:
         try:
             with scan_progress(context, roots, options, files) as progress:
-                return scan(
+                return scan_with(
+                    engine,
                     roots,
                     context.database,
                     options,

@@ -34,6 +34,7 @@ from photoage.database.tables import (
 from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, RunCounts
 
 MAX_MESSAGE = 1000  # characters
+WORTH_ANALYZING = 100  # changed photos; a folder that is watched changes by a few at a time, but often
 
 
 class Store:
@@ -144,7 +145,9 @@ class Store:
         run = update(ScanRun).where(ScanRun.id == self.run_id)
         self._connection.execute(run.values(finished_at=datetime.now(UTC), status=status, **numbers))
         self._connection.commit()
-        update_statistics(self._connection)
+        changed = counts.done + counts.re_estimated + counts.duplicates + counts.relinked + counts.missing
+        if changed >= WORTH_ANALYZING:
+            update_statistics(self._connection)
 
     # --- photos and faces ---------------------------------------------------------------------
 

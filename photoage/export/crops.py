@@ -94,11 +94,12 @@ def cut_places(
     """
     if not 1 <= size <= MAX_SIZE or not 0 <= margin <= 10:
         raise ValueError(f"crops of {size} pixels with a margin of {margin}")
-    from photoage.pool import PHOTO_TIMEOUT, default_workers
+    from photoage.machine import available_cores
+    from photoage.pool import PHOTO_TIMEOUT
 
     edge = round(size * margin / (1 + 2 * margin))
     ahead = max(1, min(LOOK_AHEAD, LOOK_AHEAD_BYTES // (size * size * 3)))
-    with PhotoPool(workers or default_workers(), timeout=PHOTO_TIMEOUT) as pool:
+    with PhotoPool(workers or available_cores(), timeout=PHOTO_TIMEOUT) as pool:
         for window in _windows(places, ahead):
             crops: list[ImageArray | None] = [None] * len(window)
             problems: list[str | None] = [None] * len(window)

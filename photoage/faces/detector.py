@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from photoage.errors import DetectorError, DeviceError
+from photoage.errors import DetectorError, DeviceError, PhotoageError
 from photoage.faces import scrfd
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.views import Found, PhotoViews, _canvas, _may_be_large
@@ -49,32 +49,22 @@ class Detector:
         import onnxruntime
         from insightface.model_zoo import get_model
 
-        from photoage.faces.merge_convs import merge_convs
-
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        providers = ["CPUExecutionProvider"]
-        if device == "cuda":
-            # Without its CUDA libraries loaded, the provider gives way to the CPU without a word.
-            with contextlib.redirect_stdout(io.StringIO()):
-                onnxruntime.preload_dlls()
-            providers.insert(0, "CUDAExecutionProvider")
         try:
-            model: Any = get_model(str(file.path), providers=providers, sess_options=options)
-            if device == "cpu":
-                merged = merge_convs(file.path)
-                model.session = onnxruntime.InferenceSession(merged, options, providers=providers)
+            model: Any = get_model(str(file.path), providers=["CPUExecutionProvider"], sess_options=options)
+            if getattr(model, "taskname", None) != "detection" or not getattr(model, "use_kps", False):
+                raise DetectorError(f"{file.path}: not a face detector with landmarks")
+            make = _gpu_session if device == "cuda" else _session
+            model.session = make(file, model, options)
+        except PhotoageError:
+            raise
         except Exception as error:
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DetectorError(f"{file.path}: not a usable detector ({cause})") from error
-        if getattr(model, "taskname", None) != "detection" or not getattr(model, "use_kps", False):
-            raise DetectorError(f"{file.path}: not a face detector with landmarks")
+            raise DetectorError(f"{file.path}: not a usable detector ({_cause(error)})") from error
         self.file = file
         self.providers: list[str] = list(model.session.get_providers())
-        if device == "cuda" and "CUDAExecutionProvider" not in self.providers:
-            raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
         self._model = model
         self._square = device == "cuda"
 
@@ -117,3 +107,37 @@ class Detector:
                 boxes[:, :4] /= shrunk
                 found[i] = (boxes, landmarks / np.float32(shrunk))
         return [found[i] for i in range(len(views))]
+
+
+def _session(file: DetectorFile, model: Any, options: Any) -> Any:
+    """Runs the detector on a processor."""
+    import onnxruntime
+
+    from photoage.faces.merge_convs import merge_convs
+
+    return onnxruntime.InferenceSession(merge_convs(file.path), options, providers=["CPUExecutionProvider"])
+
+
+def _gpu_session(file: DetectorFile, model: Any, options: Any) -> Any:
+    """Runs the detector on a GPU. Raises `DeviceError` when onnxruntime cannot."""
+    import onnxruntime
+
+    from photoage.faces.uint8_input import with_uint8_input
+
+    # By default cuDNN tries every algorithm anew for each number of photos in a batch.
+    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+    data = with_uint8_input(file.path, model.input_mean, model.input_std)
+    try:
+        # Without its CUDA libraries loaded, the provider gives way to the CPU without a word.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
+        session = onnxruntime.InferenceSession(data, options, providers=[cuda, "CPUExecutionProvider"])
+    except Exception as error:
+        raise DeviceError(f"onnxruntime cannot use the GPU ({_cause(error)})") from error
+    if "CUDAExecutionProvider" not in session.get_providers():
+        raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
+    return session
+
+
+def _cause(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

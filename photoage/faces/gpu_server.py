@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from dataclasses import dataclass
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from photoage.errors import DeviceError, PhotoageError
 from photoage.faces.detector import DET_SIZE, DET_THRESH, Detector
-from photoage.faces.detector_files import DetectorFile
 from photoage.faces.views import Found, PhotoViews
 from photoage.records import Detection, ImageArray
 
@@ -34,66 +35,100 @@ class ServerAddress:
 class DetectionServer:
     """Runs a detector for other processes, in threads of this one. Use as a context manager."""
 
-    def __init__(self, file: DetectorFile, device: str) -> None:
-        """Raises `DetectorError` or `DeviceError` as `Detector` does."""
-        self._detector = Detector(file, device=device)
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._batch = BATCH
         self._waiting: SimpleQueue[tuple[Connection, PhotoViews, float] | None] = SimpleQueue()
         key = os.urandom(16)
         self._listener = Listener(backlog=BACKLOG, authkey=key)
         self.address = ServerAddress(self._listener.address, key)
         self._closing = False
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._answering = threading.Thread(target=self._answer, daemon=True)
+        self._receiving: dict[threading.Thread, Connection] = {}
 
     def __enter__(self) -> Self:
-        for work in (self._accept, self._answer):
-            threading.Thread(target=work, daemon=True).start()
+        self._accepting.start()
+        self._answering.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Hang up on everybody. When this returns, no thread is left, and none holds the detector."""
         self._closing = True
         self._waiting.put(None)
         with contextlib.suppress(OSError, EOFError):
             Client(self.address.address, authkey=self.address.key).close()  # wakes `accept`
+        self._accepting.join()  # after which nobody else is let in
         self._listener.close()
+        self._answering.join()
+        for connection in self._receiving.values():
+            _hang_up(connection)
+        for thread in self._receiving:
+            thread.join()
 
     def _accept(self) -> None:
         while not self._closing:
             try:
                 connection = self._listener.accept()
                 connection.send(self._detector.providers)
-            except (OSError, EOFError):
-                continue  # a worker that ended as it began
-            threading.Thread(target=self._receive, args=(connection,), daemon=True).start()
+            except (OSError, EOFError, AuthenticationError):
+                continue  # a worker that ended as it began, or a stranger
+            for ended in [thread for thread in self._receiving if not thread.is_alive()]:
+                del self._receiving[ended]
+            thread = threading.Thread(target=self._receive, args=(connection,), daemon=True)
+            self._receiving[thread] = connection
+            thread.start()
 
     def _receive(self, connection: Connection) -> None:
-        with contextlib.suppress(OSError, EOFError):  # the worker has ended
+        with connection, contextlib.suppress(OSError, EOFError):  # the worker has ended
             while True:
                 views, det_thresh = connection.recv()
                 self._waiting.put((connection, views, det_thresh))
 
     def _answer(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            batch = [first]
-            with contextlib.suppress(Empty):
-                while len(batch) < BATCH and (more := self._waiting.get_nowait()) is not None:
-                    batch.append(more)
-            answers: list[Any]
-            try:
-                # All workers of a scan have the same threshold.
-                answers = list(self._detector.find([views for _, views, _ in batch], first[2]))
-            except Exception as error:  # noqa: BLE001 - handed to the workers that wait for it
-                cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-                answers = [DeviceError(f"the detector failed ({cause})")] * len(batch)
+        while (batch := self._next_batch()) is not None:
+            # All workers of a scan have the same threshold.
+            answers = self._find([views for _, views, _ in batch], batch[0][2])
             for (connection, _, _), answer in zip(batch, answers, strict=True):
                 with contextlib.suppress(OSError):  # the worker was given up meanwhile
                     connection.send(answer)
+
+    def _next_batch(self) -> list[tuple[Connection, PhotoViews, float]] | None:
+        """What is waiting, as many as go together, or None when the server is to end."""
+        if (first := self._waiting.get()) is None:
+            return None
+        batch = [first]
+        with contextlib.suppress(Empty):
+            while len(batch) < self._batch:
+                if (more := self._waiting.get_nowait()) is None:
+                    self._waiting.put(None)  # it ends after these
+                    break
+                batch.append(more)
+        return batch
+
+    def _find(self, photos: list[PhotoViews], det_thresh: float) -> list[tuple[Found, Found] | DeviceError]:
+        """The detector's answers. Photos that are too many for the GPU's memory go in smaller batches."""
+        try:
+            return list(self._detector.find(photos, det_thresh))
+        except Exception as error:  # noqa: BLE001 - handed to the workers that wait for it
+            if len(photos) > 1:
+                half = len(photos) // 2
+                self._batch = min(self._batch, half)
+                return self._find(photos[:half], det_thresh) + self._find(photos[half:], det_thresh)
+            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return [DeviceError(f"the detector failed ({cause})")]
 
 
 class RemoteDetector:
     """A worker's side: what `Detector` does, by a server's detector."""
 
     def __init__(self, server: ServerAddress) -> None:
-        self._connection = Client(server.address, authkey=server.key)
-        self.providers: list[str] = self._connection.recv()
+        """Raises `DeviceError` when there is no such server."""
+        try:
+            self._connection = Client(server.address, authkey=server.key)
+            self.providers: list[str] = self._connection.recv()
+        except (OSError, EOFError, AuthenticationError) as error:
+            raise DeviceError("the process that detects faces has ended") from error
 
     def detect(
         self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
@@ -110,3 +145,9 @@ class RemoteDetector:
         if isinstance(answer, PhotoageError):
             raise answer
         return views.faces(answer)
+
+
+def _hang_up(connection: Connection) -> None:
+    """End a conversation. Merely to close it would leave a thread that waits in `recv` waiting."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)

@@ -42,7 +42,6 @@ class ReadOptions:
 
     detector: DetectorFile
     crop_size: int
-    device: str = "cpu"
     detect: DetectOptions = DetectOptions()
     max_pixels: int = DecodeOptions().max_pixels
     margin: int = 0  # pixels of surroundings on each side of a crop, for training
@@ -136,12 +135,10 @@ def _no_crops(options: ReadOptions) -> ImageArray:
 
 
 def _detector(options: ReadOptions) -> Detector | RemoteDetector:
-    return _loaded_detector(options.detector, options.device, options.server)
+    return _loaded_detector(options.detector, options.server)
 
 
 @lru_cache(maxsize=1)
-def _loaded_detector(
-    file: DetectorFile, device: str, server: ServerAddress | None
-) -> Detector | RemoteDetector:
+def _loaded_detector(file: DetectorFile, server: ServerAddress | None) -> Detector | RemoteDetector:
     cv2.setNumThreads(1)  # one photo per process is the parallelism; more threads would only contend
-    return Detector(file, device=device) if server is None else RemoteDetector(server)
+    return Detector(file) if server is None else RemoteDetector(server)

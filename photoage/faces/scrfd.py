@@ -24,15 +24,20 @@ def run(
     `model` is an insightface SCRFD (or RetinaFace) object. For each view returns boxes (n, 5) float32,
     x1, y1, x2, y2, score, best first, and landmarks (n, 5, 2), both in pixels of the view.
     """
-    blob = np.array([cv2.split(view) for view in views], dtype=np.float32)  # (N, 3, H, W)
-    blob -= np.float32(model.input_mean)
-    blob *= np.float32(1.0 / model.input_std)
+    wanted = model.session.get_inputs()[0]
+    blob: npt.NDArray[Any]
+    if wanted.type == "tensor(uint8)":  # faces/uint8_input.py
+        blob = np.array(views)
+    else:
+        blob = np.array([cv2.split(view) for view in views], dtype=np.float32)  # (N, 3, H, W)
+        blob -= np.float32(model.input_mean)
+        blob *= np.float32(1.0 / model.input_std)
     if model.batched:
-        together = model.session.run(model.output_names, {model.input_name: blob})
+        together = model.session.run(model.output_names, {wanted.name: blob})
         each = ([part[i] for part in together] for i in range(len(blob)))
     else:  # exported for one image at a time
-        each = (model.session.run(model.output_names, {model.input_name: one[None]}) for one in blob)
-    return [_decode(model, outputs, blob.shape[3], threshold) for outputs in each]
+        each = (model.session.run(model.output_names, {wanted.name: one[None]}) for one in blob)
+    return [_decode(model, outputs, views[0].shape[1], threshold) for outputs in each]
 
 
 def _decode(model: Any, outputs: Any, width: int, threshold: float) -> tuple[FloatArray, FloatArray]:

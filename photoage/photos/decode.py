@@ -19,6 +19,7 @@ from photoage.photos import jpeg, raw, tiff_pages
 from photoage.photos.failures import named_failures, silenced, too_large
 from photoage.photos.formats import FAILURES, Format, identify, opener
 from photoage.photos.pixels import UPRIGHT, to_rgb
+from photoage.pool import claim_memory
 from photoage.records import Box, DecodedPhoto, ImageArray
 
 EXIF_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)[ T]+(\d\d?):(\d\d?)(?::(\d\d?))?")
@@ -169,6 +170,7 @@ def _upright(
 def _check_size(width: int, height: int, options: DecodeOptions) -> None:
     if width * height > options.max_pixels:
         raise DecodeError("too-large", too_large(width, height, options.max_pixels))
+    claim_memory(width * height)
 
 
 def _read_exif(image: Image.Image | tiff_pages.Tags) -> tuple[int, datetime | None]:

@@ -34,18 +34,25 @@ class PhotoChunk:
 
 
 class PhotoChunks(IterableDataset[PhotoChunk]):
-    """Groups photos until their faces fill a batch; a photo's faces are never separated."""
+    """Groups photos until their faces fill a batch; a photo's faces are never separated.
 
-    def __init__(self, outcomes: Iterable[Outcome[Any, ReadPhoto]], batch_size: int, crop_size: int) -> None:
+    A None among `outcomes` says that no photo came for a while: those that are there are a chunk then, even
+    if there is none.
+    """
+
+    def __init__(
+        self, outcomes: Iterable[Outcome[Any, ReadPhoto] | None], batch_size: int, crop_size: int
+    ) -> None:
         self.outcomes, self.batch_size, self.crop_size = outcomes, batch_size, crop_size
 
     def __iter__(self) -> Iterator[PhotoChunk]:
         group: list[Outcome[Any, ReadPhoto]] = []
         faces, since = 0, time.monotonic()
         for outcome in self.outcomes:
-            group.append(outcome)
-            faces += len(outcome.value.crops) if outcome.value else 0
-            late = time.monotonic() - since > MAX_SECONDS
+            if outcome is not None:
+                group.append(outcome)
+                faces += len(outcome.value.crops) if outcome.value else 0
+            late = outcome is None or time.monotonic() - since > MAX_SECONDS
             if faces >= self.batch_size or len(group) >= MAX_PHOTOS or late:
                 yield self._chunk(group)
                 group, faces, since = [], 0, time.monotonic()
@@ -59,7 +66,7 @@ class PhotoChunks(IterableDataset[PhotoChunk]):
 
 
 def chunk_loader(
-    outcomes: Iterable[Outcome[Any, ReadPhoto]], *, batch_size: int, crop_size: int, pin_memory: bool
+    outcomes: Iterable[Outcome[Any, ReadPhoto] | None], *, batch_size: int, crop_size: int, pin_memory: bool
 ) -> Iterable[PhotoChunk]:
     """Chunks in pinned memory where a GPU will read them.
 

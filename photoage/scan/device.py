@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from photoage.errors import DeviceError
 from photoage.faces.detector import Detector, cuda_driver_present
 from photoage.faces.detector_files import DetectorFile
 from photoage.scan.options import ScanOptions
 
 
-def local_device(options: ScanOptions, detector: DetectorFile) -> str:
-    """`cpu` or `cuda`, for detection and estimation alike. May import torch.
+@dataclass(frozen=True, slots=True)
+class LocalDevice:
+    """`name`: `cpu` or `cuda`, for detection and estimation alike.
 
-    Raises `DeviceError` when a GPU is required and either library cannot really use it.
+    `detector`: the one on the GPU; on a CPU every worker has its own. `warning`: why it is not the GPU that
+    might have been expected, if so.
     """
-    if options.needs_gpu:
-        from photoage.ages.predictor import choose_device
 
-        choose_device("cuda")
-        Detector(detector, device="cuda")
-        return "cuda"
-    if options.device == "auto" and cuda_driver_present():
-        from photoage.ages.predictor import choose_device
+    name: str
+    detector: Detector | None = None
+    warning: str | None = None
 
-        return choose_device("auto").type
-    return "cpu"
+
+def check_driver(options: ScanOptions) -> None:
+    """Raises `DeviceError` where a GPU is required and there is certainly none. Cheap: loads no library."""
+    if options.needs_gpu and not cuda_driver_present():
+        raise DeviceError("no NVIDIA GPU with a working driver is on this machine (see `photoage doctor`)")
+
+
+def local_device(options: ScanOptions, detector: DetectorFile) -> LocalDevice:
+    """A GPU that both libraries can really use, else the CPU. May import torch.
+
+    Raises `DeviceError` when a GPU is required and cannot be used.
+    """
+    check_driver(options)
+    if not options.needs_gpu and (options.device == "cpu" or not cuda_driver_present()):
+        return LocalDevice("cpu")
+    from photoage.ages.predictor import choose_device
+
+    if choose_device("cuda" if options.needs_gpu else "auto").type == "cpu":
+        return LocalDevice("cpu")
+    try:
+        return LocalDevice("cuda", Detector(detector, device="cuda"))
+    except DeviceError as error:
+        if options.needs_gpu:
+            raise
+        return LocalDevice("cpu", warning=f"{error}; this scan runs on the CPU")
 
 
 def cluster_device(options: ScanOptions, gpus: float) -> str:

@@ -12,6 +12,7 @@ from photoage.records import Estimate, FloatArray, PhotoFile
 
 if TYPE_CHECKING:
     from photoage.database.known import KnownPhoto
+    from photoage.scan.model_files import ScanModels
     from photoage.scan.plan import Planned
 
 T = TypeVar("T")
@@ -48,6 +49,8 @@ class Engine(Protocol):
     Every other `PhotoageError` (a detector that cannot be loaded, say) ends the scan.
     """
 
+    models: ScanModels
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
@@ -60,3 +63,6 @@ class Engine(Protocol):
 
         A `Looked` comes back as it is, before any task that came after it.
         """
+
+    def take_warnings(self) -> list[str]:
+        """What the user should know, one line each, and told once."""

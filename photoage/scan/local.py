@@ -3,113 +3,167 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from photoage.faces.gpu_server import DetectionServer
 from photoage.faces.read import ReadOptions, ReadPhoto, hash_photo, read_photo
-from photoage.pool import Outcome, PhotoPool, default_workers
+from photoage.machine import available_cores
+from photoage.pool import Outcome, PhotoPool
 from photoage.records import PhotoFile
-from photoage.scan.device import local_device
+from photoage.scan.device import check_driver, local_device
 from photoage.scan.engine import Finished, Looked, T, Task
 from photoage.scan.model_files import ScanModels
 from photoage.scan.options import ScanOptions
 from photoage.scan.plan import Planned
 
 if TYPE_CHECKING:
+    import torch
+
     from photoage.ages.predictor import Predictor
 
+PAUSE = 2.0  # seconds without a finished photo after which those that are finished are stored
 FEW = 50  # photos that are stored together before one has been decoded
 COMPARED = 250  # files whose content is compared together, and then read while they are in the system's cache
 
 
 class LocalEngine:
-    """Worker processes read; this process estimates in batches."""
+    """Worker processes read; this process estimates in batches.
+
+    It can be used for several scans, one after the other: workers and the age model stay.
+    """
 
     def __init__(self, options: ScanOptions, models: ScanModels) -> None:
-        """Raises `DeviceError` when a GPU is required and cannot be used."""
+        """Raises `DeviceError` when a GPU is required and there is none."""
+        check_driver(options)
+        self.models = models
         self._options = options
-        self._device = device = local_device(options, models.detector)
-        self._read_options = read_options(options, models, device)
-        # A GPU has one owner: this process. On a CPU every worker detects by itself.
-        self._server = DetectionServer(models.detector, device) if device == "cuda" else None
-        workers = options.workers or default_workers()
-        self._pool = PhotoPool(workers, timeout=options.photo_timeout)
-        self._predictor = _LoadingPredictor(models, device, options.precision, (workers + 2) // 3)
+        self._warnings: list[str] = []
+        self._workers = options.workers or available_cores()
+        self._pool = PhotoPool(self._workers, timeout=options.photo_timeout)
+        self._running: _Running | None = None
 
     def __enter__(self) -> Self:
-        if self._server is not None:
-            self._server.__enter__()
-            self._read_options = replace(self._read_options, server=self._server.address)
         self._pool.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.__exit__(*error)
-        if self._server is not None:
-            self._server.__exit__(*error)
+        if self._running is not None and self._running.server is not None:
+            self._running.server.__exit__(*error)
+
+    def take_warnings(self) -> list[str]:
+        taken, self._warnings = self._warnings, []
+        return taken
 
     def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
+        options = read_options(self._options, self.models)
         source = iter(files)
         while group := list(islice(source, COMPARED)):
-            yield list(self._pool.run(hash_photo, group, lambda file: (file.file.path, self._read_options)))
+            yield list(self._pool.run(hash_photo, group, lambda file: (file.file.path, options)))
 
     def read(self, tasks: Iterable[Task]) -> Iterator[list[Finished[Task]]]:
-        outcomes = self._pool.run(read_photo, tasks, self._begin)
+        outcomes = self._pool.run_with_pauses(read_photo, tasks, self._begin, PAUSE)
         waiting: list[Outcome[Task, ReadPhoto]] = []
         for outcome in outcomes:
-            waiting.append(outcome)
-            if outcome.value is not None and not outcome.value.known:
-                # A scan that never comes here never imports torch.
-                yield from estimate(
-                    chain(waiting, outcomes),
-                    self._predictor.get,
-                    crop_size=self._read_options.crop_size,
-                    batch_size=self._options.batch_size,
-                    device=self._device,
-                )
-                return
-            if len(waiting) == FEW or isinstance(outcome.task, Looked):
+            if outcome is not None:
+                waiting.append(outcome)
+                if outcome.value is not None and not outcome.value.known:
+                    break  # a scan that never comes here never imports torch
+            if outcome is None or len(waiting) == FEW or isinstance(outcome.task, Looked):
                 yield [(each, []) for each in waiting]
                 waiting = []
-        if waiting:
+        else:
             yield [(each, []) for each in waiting]
+            return
+        running = self._run()
+        yield from estimate(
+            chain(waiting, outcomes),
+            running.predictor.get,
+            crop_size=self.models.info.crop_size,
+            batch_size=self._options.batch_size,
+            device=running.device,
+        )
 
     def _begin(self, task: Task) -> tuple[Any, ...] | None:
         """What a worker is told of a task; nothing where there is nothing to do."""
         if isinstance(task, Looked):
             return None
+        running = self._run()
         if not task.hashes:
-            self._predictor.start()  # which is sure to be needed, and takes as long to load as many photos
-        return task.file.path, self._read_options, task.landmarks, task.hashes
+            running.predictor.start()  # which is sure to be needed, and takes as long to load as many photos
+        return task.file.path, running.options, task.landmarks, task.hashes
+
+    def _run(self) -> _Running:
+        """The models. They are there from the first photo on that is to be read, and not before."""
+        if self._running is None:
+            device = local_device(self._options, self.models.detector)
+            if device.warning is not None:
+                self._warnings.append(device.warning)
+            threads = (self._workers + 2) // 3
+            predictor = _LoadingPredictor(self.models, device.name, self._options.precision, threads)
+            options, server = read_options(self._options, self.models), None
+            if device.detector is not None:
+                # A GPU has one owner: this process. On a CPU every worker detects by itself.
+                server = DetectionServer(device.detector).__enter__()
+                options = replace(options, server=server.address)
+            self._running = _Running(device.name, options, predictor, server)
+        return self._running
 
 
-def read_options(options: ScanOptions, models: ScanModels, device: str) -> ReadOptions:
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What photos are read with."""
+
+    device: str
+    options: ReadOptions
+    predictor: _LoadingPredictor
+    server: DetectionServer | None
+
+
+def read_options(options: ScanOptions, models: ScanModels) -> ReadOptions:
     return ReadOptions(
-        models.detector, models.info.crop_size, device, detect=options.detect, max_pixels=options.max_pixels
+        models.detector, models.info.crop_size, detect=options.detect, max_pixels=options.max_pixels
     )
 
 
 def estimate(
-    outcomes: Iterable[Outcome[T, ReadPhoto]],
+    outcomes: Iterable[Outcome[T, ReadPhoto] | None],
     predictor: Callable[[], Predictor],
     *,
     crop_size: int,
     batch_size: int,
     device: str,
 ) -> Iterator[list[Finished[T]]]:
-    """Estimate the faces of photos as they come, in batches. Imports torch."""
+    """Estimate the faces of photos as they come, in batches. Imports torch.
+
+    `outcomes` has a None where no photo came for a while.
+    """
     from photoage.scan.batches import chunk_loader
 
     loader = chunk_loader(outcomes, batch_size=batch_size, crop_size=crop_size, pin_memory=device == "cuda")
+    started: deque[tuple[Sequence[Outcome[T, ReadPhoto]], torch.Tensor]] = deque()
+    # A GPU estimates one chunk while the next one is waited for and copied to it.
+    behind = 1 if device == "cuda" else 0
     for chunk in loader:
-        estimates = iter(predictor().estimate(chunk.crops, batch_size))
-        yield [
-            (outcome, list(islice(estimates, len(outcome.value.crops) if outcome.value else 0)))
-            for outcome in chunk.outcomes
-        ]
+        started.append((chunk.outcomes, predictor().start(chunk.crops, batch_size)))
+        if len(started) > behind:
+            yield _finished(*started.popleft(), predictor())
+    while started:
+        yield _finished(*started.popleft(), predictor())
+
+
+def _finished(
+    outcomes: Sequence[Outcome[T, ReadPhoto]], ages: torch.Tensor, predictor: Predictor
+) -> list[Finished[T]]:
+    estimates = iter(predictor.estimates(ages))
+    return [
+        (outcome, list(islice(estimates, len(outcome.value.crops) if outcome.value else 0)))
+        for outcome in outcomes
+    ]
 
 
 class _LoadingPredictor:

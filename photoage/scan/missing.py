@@ -1,27 +1,56 @@
-"""Known photos that are gone; never those under a root that looks unmounted."""
+"""Known photos that are gone; never those under a root, or in a folder, that looks unmounted."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from photoage.database.known import KnownPhotos
+from photoage.paths import is_remote
 from photoage.photos.content import is_gone
 from photoage.photos.walk import check_roots
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Ids of photos that are gone, and roots that cannot be trusted to show what is there."""
+    """Ids of photos that are gone.
+
+    `hidden` are those whose folder is there but empty, as the mount point of a drive that is not plugged in,
+    and `folders` those folders; `untrusted` are roots of which nothing can be said.
+    """
 
     ids: list[int]
-    untrusted: tuple[str, ...]
+    hidden: list[int]
+    folders: list[str]
+    untrusted: list[str]
 
 
 def find_missing(known: KnownPhotos, roots: Sequence[str], seen: Container[int]) -> Missing:
     """Photos under the roots whose ids were not seen, and whose files are really gone."""
     check = check_roots(roots)
-    untrusted = (*check.absent, *check.empty)
+    untrusted = [*check.absent, *check.empty]
     trusted = [root for root in roots if root not in untrusted]
-    gone = [photo.id for photo in known.unseen(trusted, seen) if is_gone(photo.path)]
-    return Missing(gone, untrusted)
+    missing = Missing([], [], [], untrusted)
+    empty: dict[str, str | None] = {}
+    for photo in known.unseen(trusted, seen):
+        if is_gone(photo.path):
+            folder = os.path.dirname(photo.path)
+            if folder not in empty:
+                empty[folder] = _empty_folder(folder)
+            (missing.ids if empty[folder] is None else missing.hidden).append(photo.id)
+    missing.folders.extend(sorted({folder for folder in empty.values() if folder is not None}))
+    return missing
+
+
+def _empty_folder(folder: str) -> str | None:
+    """The innermost folder around a path, or itself, that is there, if nothing is in it."""
+    if is_remote(folder):
+        return None
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    try:
+        with os.scandir(folder) as entries:
+            return folder if next(entries, None) is None else None
+    except OSError:
+        return None

@@ -64,7 +64,7 @@ class _FileActor:
         """`table` is an Arrow table of `row`s."""
         try:
             if self._pool is None:
-                self._options = read_options(self._job.options, self._job.models(), "cpu")
+                self._options = read_options(self._job.options, self._job.models())
                 self._pool = PhotoPool(1, timeout=self._job.options.photo_timeout)
             outcomes = self._pool.run(function, table.to_pylist(), self._arguments)
             # In the order of the batch: what Ray runs again must give the same again.

@@ -41,7 +41,8 @@ class RayEngine:
     """
 
     def __init__(self, options: ScanOptions, models: ScanModels, must_stop: Callable[[], bool]) -> None:
-        self._options, self._models, self._must_stop = options, models, must_stop
+        self.models = models
+        self._options, self._must_stop = options, must_stop
         self._ray: Any = None
         self._results: Generator[Any, None, None] | None = None
         self._ours = False
@@ -54,6 +55,9 @@ class RayEngine:
             self._results.close()  # an exception on its way would keep them open
         if self._ours:
             self._ray.shutdown()
+
+    def take_warnings(self) -> list[str]:
+        return []
 
     def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
         source = iter(files)
@@ -116,7 +120,7 @@ class RayEngine:
             nodes = [node["Resources"] for node in self._connect().nodes() if node["Alive"]]
             actors = gpu_actors([float(node.get("GPU", 0)) for node in nodes], share)
             if not actors:  # Ray would wait for a machine that has as many
-                raise EngineError(f"--gpus-per-actor {share:g}: no machine of the cluster has that many GPUs")
+                raise EngineError(f"gpus_per_actor {share:g}: no machine of the cluster has that many GPUs")
             own = {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH, "batch_format": "numpy"}
         else:
             if self._resources("CPU") < 1:
@@ -124,11 +128,14 @@ class RayEngine:
             actors = self._options.workers or int(self._resources("CPU"))
             own = {"num_cpus": 1, "batch_size": BLOCK, "batch_format": "pyarrow"}
         actors = max(1, min(actors, blocks))
-        pool = self._ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors)
+        # What others use of the cluster now is not waited for; Ray adds actors when it is free.
+        free = int(self._connect().available_resources().get("CPU", 0)) if own["num_cpus"] else actors
+        first = max(1, min(actors, free))
+        pool = self._ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=first)
         return {"fn_constructor_args": (self._job(),), "compute": pool, **own}
 
     def _job(self) -> Job:
-        models = self._models
+        models = self.models
         options = replace(
             self._options,
             checkpoint=_absolute(self._options.checkpoint),

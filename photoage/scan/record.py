@@ -106,14 +106,17 @@ class Record:
         return [Planned(photo.file, photo.known, Action.READ) for photo in unsettled]
 
     def set_missing(self, missing: Missing, *, prune: bool) -> None:
-        """Mark photos that are gone, or forget them."""
+        """Mark photos that are gone, or forget them; but none that may be on a drive that is not there."""
         for root in missing.untrusted:
             self.warn(f"{root}: is absent or empty; photos known from there were not marked missing")
         if prune:
             self._store.prune(missing.ids)
+            self._store.mark_missing(missing.hidden)
+            for folder in missing.folders:
+                self.warn(f"{folder}: is empty; photos known from there were marked missing, not forgotten")
         else:
-            self._store.mark_missing(missing.ids)
-        self.counts.missing += len(missing.ids)
+            self._store.mark_missing([*missing.ids, *missing.hidden])
+        self.counts.missing += len(missing.ids) + len(missing.hidden)
         self._store.commit()
 
     def finish(self, problems: Iterable[WalkProblem], *, interrupted: bool) -> ScanSummary:

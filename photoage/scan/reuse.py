@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import normalize
 
 from photoage.database.store import Store
+from photoage.paths import is_remote
 from photoage.photos.content import is_gone
 from photoage.scan.plan import Action, Planned, PlanOptions
 
@@ -35,8 +38,30 @@ def reuse(store: Store, photo: Planned, digest: str, options: PlanOptions) -> Re
         return Reused("same", own.id)
     if not same:
         return None
-    moved = next((known for known in same if is_gone(known.path)), None)
+    moved = next((known for known in same if _has_moved(known.path, file.path)), None)
     if moved is not None and photo.known is None:
         store.relink(moved.id, file)
         return Reused("moved", moved.id)
     return Reused("copy", store.copy_faces(same[0].id, file))
+
+
+def _has_moved(old: str, new: str) -> bool:
+    """Whether the file that was at `old` is not there any more, but at `new`.
+
+    Some file systems still find it at `old` where the names differ in capitals alone, or in how accents
+    are written.
+    """
+    if is_gone(old):
+        return True
+    if is_remote(old) or is_remote(new) or _folded(old) != _folded(new):
+        return False
+    try:
+        before, after = os.stat(old), os.stat(new)
+    except OSError:
+        return False
+    # Two names of a hard link are two photos.
+    return os.path.samestat(before, after) and after.st_nlink == 1
+
+
+def _folded(path: str) -> str:
+    return normalize("NFC", path).casefold()

@@ -17,7 +17,7 @@ from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
 from photoage.scan.local import LocalEngine
 from photoage.scan.missing import find_missing
-from photoage.scan.model_files import ScanModels, resolve_models
+from photoage.scan.model_files import resolve_models
 from photoage.scan.options import ScanOptions
 from photoage.scan.plan import Action, Plan, Planned, PlanOptions
 from photoage.scan.record import Record, ScanSummary
@@ -41,8 +41,24 @@ def scan(
     finished photos are committed and the run ends as `interrupted`. Raises `PhotoageError` when the
     scan as a whole cannot go on; photos stored until then stay.
     """
-    models = resolve_models(options)
-    must_stop = _StopRequest(should_stop)
+    with make_engine(options, should_stop) as engine:
+        return scan_with(
+            engine, roots, database, options, files=files, progress=progress, should_stop=should_stop
+        )
+
+
+def scan_with(
+    engine: Engine,
+    roots: Sequence[str],
+    database: str | os.PathLike[str] | None,
+    options: ScanOptions,
+    *,
+    files: Iterable[PhotoFile | WalkProblem] | None = None,
+    progress: Callable[[RunCounts], None] = lambda counts: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ScanSummary:
+    """As `scan`, with an engine of the same options that is open already and stays open."""
+    must_stop, models = _StopRequest(should_stop), engine.models
     with Store.open(database) as store:
         store.begin_run(
             roots,
@@ -59,11 +75,10 @@ def scan(
         plan = Plan(found, store.known, how, in_flight)
         tasks = Tasks(store.known, in_flight, options.limit, must_stop)
         try:
-            with _engine(options, models, must_stop) as engine:
-                record.save(engine.read(tasks.of_plan(plan)))
-                for hashed in engine.hash(must_stop.until(record.suspects)):
-                    record.save(engine.read(tasks.of(record.reuse_known(hashed))))
-                record.save(engine.read(tasks.of(record.reuse_copies())))
+            record.save(engine.read(tasks.of_plan(plan)))
+            for hashed in engine.hash(must_stop.until(record.suspects)):
+                record.save(engine.read(tasks.of(record.reuse_known(hashed))))
+            record.save(engine.read(tasks.of(record.reuse_copies())))
             if files is None and not must_stop.stopped:
                 record.set_missing(find_missing(store.known, roots, record.seen), prune=options.prune)
         except BaseException as error:
@@ -73,7 +88,22 @@ def scan(
                 asked = isinstance(error, KeyboardInterrupt)
                 store.finish_run("interrupted" if asked else "failed", record.counts)
             raise
+        for warning in engine.take_warnings():
+            record.warn(warning)
         return record.finish(plan.problems, interrupted=must_stop.stopped)
+
+
+def make_engine(options: ScanOptions, should_stop: Callable[[], bool] = lambda: False) -> Engine:
+    """What reads and estimates, for one scan or for many; a context manager.
+
+    Raises `PhotoageError` when a model is missing, or a GPU that is required.
+    """
+    models = resolve_models(options)
+    if options.engine == "ray":
+        from photoage.scan.ray_engine import RayEngine
+
+        return RayEngine(options, models, should_stop)
+    return LocalEngine(options, models)
 
 
 def plan_scan(
@@ -96,14 +126,6 @@ def plan_scan(
     with KnownPhotos(open_database(database, read_only=True)) as known:
         known.find_models(models.detector.sha256, models.checkpoint_sha256)
         yield from chain.from_iterable(Plan(found, known, PlanOptions.of(options, known)))
-
-
-def _engine(options: ScanOptions, models: ScanModels, must_stop: Callable[[], bool]) -> Engine:
-    if options.engine == "ray":
-        from photoage.scan.ray_engine import RayEngine
-
-        return RayEngine(options, models, must_stop)
-    return LocalEngine(options, models)
 
 
 class _StopRequest:

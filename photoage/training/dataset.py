@@ -24,6 +24,7 @@ from photoage.errors import DataError, DecodeError
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.read import ReadOptions, read_photo
 from photoage.files import replacing_path, write_whole
+from photoage.machine import available_cores
 from photoage.pool import PhotoPool
 from photoage.records import TEMPLATE_VERSION, Detection, FloatArray, ImageArray
 
@@ -187,7 +188,7 @@ def _align_into(
     """
     found = np.zeros(len(samples), dtype=np.bool_)
     failure: DecodeError | None = None
-    with PhotoPool(workers or os.cpu_count() or 1, timeout=ALIGN_TIMEOUT) as pool:
+    with PhotoPool(workers or available_cores(), timeout=ALIGN_TIMEOUT) as pool:
         outcomes = pool.run(align_subject, range(len(samples)), lambda row: (str(samples[row].path), options))
         for done, outcome in enumerate(outcomes, 1):
             if outcome.value is not None:

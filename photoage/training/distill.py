@@ -8,6 +8,8 @@ Nothing of this module is part of a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from photoage.ages.predictor import MAX_AGE
-from photoage.errors import CheckpointError
+from photoage.errors import CheckpointError, DeviceError
 from photoage.training.loaders import LabelledBatch
 
 TEACHER_SIZE = 112
@@ -29,7 +31,9 @@ class Teacher:
     """ArcFace recogniser that also returns two inner maps."""
 
     def __init__(self, path: Path, device: torch.device, threads: int = 2) -> None:
-        """Raises `CheckpointError` when the file is not the expected recogniser."""
+        """Raises `CheckpointError` when the file is not the expected recogniser, `DeviceError` when a GPU
+        was asked for and onnxruntime cannot use it.
+        """
         import onnx
         import onnxruntime
 
@@ -38,7 +42,8 @@ class Teacher:
         options.intra_op_num_threads = threads
         providers = ["CPUExecutionProvider"]
         if device.type == "cuda":
-            onnxruntime.preload_dlls()
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
             providers.insert(0, "CUDAExecutionProvider")
         try:
             graph = onnx.load_model(str(path))
@@ -50,6 +55,8 @@ class Teacher:
         except Exception as error:  # protobuf and onnxruntime raise their own types
             cause = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not usable as a teacher ({cause})") from error
+        if providers[0] not in self.session.get_providers():
+            raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
         self.device = device
         self.input = self.session.get_inputs()[0].name
         self.outputs = [*MAP_TENSORS, final]
