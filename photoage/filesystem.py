@@ -20,7 +20,7 @@ def filesystem_type(path: Path) -> str | None:
 
     `remote` for a network drive of Windows; None where the platform does not say.
     """
-    import psutil  # type: ignore[import-untyped]  # which a query need not wait for
+    import psutil  # which a query need not wait for
 
     place = os.path.realpath(path)
     if place.startswith("\\\\"):
