@@ -92,7 +92,7 @@ def test_actors_that_share_a_gpu_give_the_same_rows(
     try:
         options = ScanOptions(engine="ray", ray_address=cluster.address, gpus_per_actor=0.5)
         counts = scan([str(scanned.library)], tmp_path / "ray.db", options).counts
-        with pytest.raises(EngineError, match="--gpus-per-actor 2: no machine of the cluster has that many"):
+        with pytest.raises(EngineError, match="`gpus_per_actor` 2: no machine of the cluster has that many"):
             scan([str(scanned.library)], tmp_path / "no.db", replace(options, gpus_per_actor=2.0))
     finally:
         cluster.remove_node(node)

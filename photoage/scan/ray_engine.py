@@ -120,7 +120,7 @@ class RayEngine:
             nodes = [node["Resources"] for node in self._connect().nodes() if node["Alive"]]
             actors = gpu_actors([float(node.get("GPU", 0)) for node in nodes], share)
             if not actors:  # Ray would wait for a machine that has as many
-                raise EngineError(f"gpus_per_actor {share:g}: no machine of the cluster has that many GPUs")
+                raise EngineError(f"`gpus_per_actor` {share:g}: no machine of the cluster has that many GPUs")
             own = {"num_gpus": share, "num_cpus": 0, "batch_size": GPU_BATCH, "batch_format": "numpy"}
         else:
             if self._resources("CPU") < 1:
