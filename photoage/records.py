@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -82,17 +84,32 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     return float(both / union) if both and union > 0 else 0.0
 
 
+def storable_ns(nanoseconds: int) -> int:
+    """A file's time as a database can hold it: some file systems go beyond 64 bits (the year 2262)."""
+    return max(-(2**63), min(nanoseconds, 2**63 - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
     """A candidate photo found by the walk. Undecodable path bytes are surrogate-escaped.
 
     `sidecars` is the fingerprint of the files beside it that tell about it (photos/sidecar_files.py).
+    Made by `of`, so that what is compared with the database is what the database holds.
     """
 
     path: str
     size: int
     mtime_ns: int
     sidecars: str = ""
+
+    @classmethod
+    def of(cls, path: str, info: os.stat_result, sidecars: str = "") -> Self:
+        """The file at `path`, of which the system says `info`."""
+        return cls(path, info.st_size, storable_ns(info.st_mtime_ns), sidecars)
+
+    def is_same_version(self, info: os.stat_result) -> bool:
+        """Whether the file, of which the system says `info`, is as it was."""
+        return (info.st_size, storable_ns(info.st_mtime_ns)) == (self.size, self.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,8 @@ from pillow_heif import from_pillow
 from photoage.database.query import FaceRow
 from photoage.errors import DecodeError
 from photoage.export.sidecars import sidecar_path
-from photoage.export.xmp import AREA, MWG, OWN, RDF, SidecarError, merged
+from photoage.export.xmp import AREA, MWG, OWN, merged
+from photoage.export.xmp_packet import RDF, SidecarError
 from photoage.photos.orientation import as_stored, stored_orientation
 
 FACE = FaceRow(

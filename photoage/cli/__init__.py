@@ -7,7 +7,6 @@ Each command lives in a module of its own that is imported when the command is c
 from __future__ import annotations
 
 import gc
-import io
 import os
 import sys
 from typing import NoReturn
@@ -17,6 +16,7 @@ import click
 from photoage import __version__
 from photoage.cli.context import Context, global_options
 from photoage.cli.lazy import LazyCommand, LazyGroup
+from photoage.cli.process import keep_printing, open_streams, use_utf8
 
 OBJECTS_BEFORE_COLLECTION = 50_000
 
@@ -30,6 +30,7 @@ COMMANDS = {  # in the order of a first use
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
     "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),
+    "forget": LazyCommand("photoage.cli.forget:forget", "Remove photos from the database."),
     "models": LazyCommand("photoage.cli.models:models", "List, locate, verify and download models."),
     "train": LazyCommand("photoage.cli.train:train", "Train the age model on labelled faces."),
     "evaluate": LazyCommand("photoage.cli.evaluate:evaluate", "Measure a checkpoint on labelled faces."),
@@ -60,10 +61,9 @@ def cli(context: Context) -> None:
 
 def main() -> NoReturn:
     """Entry point of the `photoage` program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks is no reason to stop.
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
+    use_utf8()
+    keep_printing()
     # Nothing here multiplies matrices large enough for OpenBLAS's threads; each would cost a start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The libraries' modules are hundreds of thousands of objects, none of them garbage: looking for some

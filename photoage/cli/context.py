@@ -69,6 +69,8 @@ def _merge(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Add one global option to the invocation's Context, wherever on the line it was given."""
     root = ctx.find_root()
     current = root.obj or Context()
+    if value == "":
+        raise click.BadParameter("is empty; is a variable not set?", ctx, param)
     given = value not in (None, False, 0)
     root.obj = ctx.obj = replace(current, **{str(param.name): value}) if given else current
 

@@ -13,7 +13,7 @@ import click
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.export_photos import PhotoDestination, photo_destinations
-from photoage.cli.options import face_filter
+from photoage.cli.options import EXCEL, face_filter
 from photoage.cli.output import face_writer, stdout_text
 from photoage.errors import UsageError
 from photoage.files import is_stream, replacing_binary, replacing_path, replacing_text
@@ -40,6 +40,7 @@ FORMATS = ("csv", "json", "jsonl", "parquet", "sqlite")
     type=click.Choice(FORMATS),
     help="Format of the file. [default: from its extension; csv on stdout and to pipes]",
 )
+@EXCEL
 @photo_destinations
 @face_filter
 @global_options
@@ -47,6 +48,7 @@ def export(
     context: Context,
     output: str | None,
     format: str | None,  # noqa: A002
+    excel: bool,
     destination: PhotoDestination | None,
     faces: FaceFilter,
 ) -> None:
@@ -80,11 +82,15 @@ def export(
     if destination is not None:
         if output is not None or format is not None:
             raise UsageError("-o and --format are for one file: not with --sidecar or --crops")
+        if excel:
+            raise UsageError("--excel is for CSV: not with --sidecar or --crops")
         destination.export(context, faces)
         return
     if output is None:
         raise UsageError("say where to: -o FILE, --sidecar xmp or --crops FOLDER")
     chosen = format or _format_of(output)
+    if excel and chosen != "csv":
+        raise UsageError(f"--excel is for CSV, not for {chosen}")
     streamed = output == "-" or is_stream(output)
     if chosen == "sqlite" and streamed:
         raise UsageError("an SQLite file cannot be written to stdout, pipes or devices; name a file with -o")
@@ -93,7 +99,7 @@ def export(
     from photoage.database.query import iter_faces
 
     with context.reading() as engine:
-        _write(iter_faces(engine, faces), output, chosen)
+        _write(iter_faces(engine, faces), output, chosen, excel=excel)
     if not streamed:
         context.say(f"wrote {output}")
 
@@ -125,7 +131,7 @@ def _refuse_database(output: str) -> None:
         raise UsageError(f"{output}: is an SQLite file in use, as {leftover} shows")
 
 
-def _write(faces: Iterable[FaceRow], output: str, chosen: str) -> None:
+def _write(faces: Iterable[FaceRow], output: str, chosen: str, *, excel: bool) -> None:
     from photoage.export.tabular import write_parquet, write_sqlite
 
     if chosen == "sqlite":
@@ -139,6 +145,6 @@ def _write(faces: Iterable[FaceRow], output: str, chosen: str) -> None:
         with replacing_binary(Path(output)) as file:
             write_parquet(faces, file)
     else:
-        write, errors = face_writer(chosen)
+        write, errors = face_writer(chosen, excel=excel)
         with stdout_text(errors) if output == "-" else replacing_text(Path(output), errors) as out:
             write(faces, out)

@@ -134,6 +134,13 @@ _FORMS = {
 }
 
 
+EXCEL = click.option(
+    "--excel",
+    is_flag=True,
+    help="CSV for a spreadsheet: with a byte-order mark, and the separators of the locale.",
+)
+
+
 def output_form(**helps: str | None) -> Callable[[Function], Function]:
     """Add mutually exclusive flags for output forms; the command gets the chosen one as `form`.
 

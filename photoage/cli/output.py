@@ -9,18 +9,23 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from photoage.cli.text import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from photoage.database.query import FaceRow
 
 # How bytes of a path that are not UTF-8 leave: as themselves, or as the escape that JSON has for them.
 RAW_BYTES = "surrogateescape"
 JSON_ESCAPES = "backslashreplace"
 
+GAP = 2  # characters between columns
+ROOM = 28  # characters in which a path can be read; with fewer, it gets a line of its own
 TABLE_CHUNK = 500  # rows laid out at a time, so that a long listing begins to show at once
 
 
@@ -31,10 +36,14 @@ class _TerminalText(io.TextIOWrapper):
         return super().write(visible(text.replace("\r\n", "\n"), keep="\t\n"))
 
 
-def face_writer(form: str) -> tuple[Callable[[Iterable[FaceRow], TextIO], int], str]:
+def face_writer(form: str, *, excel: bool = False) -> tuple[Callable[[Iterable[FaceRow], TextIO], int], str]:
     """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
     from photoage.export.writers import write_csv, write_json, write_jsonl
 
+    if excel:
+        from photoage.export.excel import excel_style
+
+        return partial(write_csv, style=excel_style()), RAW_BYTES
     write = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}[form]
     return write, RAW_BYTES if form == "csv" else JSON_ESCAPES
 
@@ -116,8 +125,13 @@ def _print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], heade
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    fixed = [column.width + GAP for column in columns if column.width]
+    if console.width < sum(fixed) + ROOM * (len(columns) - len(fixed)):
+        _print_stacked(columns, rows, header, console)
+        return
     # With fixed widths, and the rest of the line for the others, all chunks are laid out alike.
-    table = Table(box=None, expand=True, show_header=header, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, expand=True, show_header=header, pad_edge=False, padding=(0, GAP, 0, 0))
     for title, width, right in columns:
         table.add_column(
             Text(title),
@@ -128,4 +142,24 @@ def _print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], heade
         )
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    Console().print(table)
+    console.print(table)
+
+
+def _print_stacked(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], header: bool, console: Console
+) -> None:
+    """The narrow columns of a row on one line, and each of the others on lines of its own below."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if header:
+        rows = [[column.title for column in columns], *rows]
+    for row in rows:
+        cells = list(zip(columns, map(visible, row), strict=True))
+        line = (" " * GAP).join(_padded(column, cell) for column, cell in cells if column.width)
+        if len(line) > console.width:  # of numbers, none may lose digits
+            line = (" " * GAP).join(cell for column, cell in cells if column.width)
+        console.print(Text(line.rstrip(), overflow="fold"))
+        for column, cell in cells:
+            if not column.width:
+                console.print(Padding(Text(cell, overflow="fold"), (0, 0, 0, GAP)))

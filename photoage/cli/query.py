@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.options import face_filter, output_form
+from photoage.cli.options import EXCEL, face_filter, output_form
 from photoage.cli.output import (
     RAW_BYTES,
     Column,
@@ -42,8 +42,9 @@ COLUMNS = (
     help="Each face as TEMPLATE says; see below.",
 )
 @output_form(json=None, jsonl=None, csv=None, paths=None, print0=None, count=None)
+@EXCEL
 @global_options
-def query(context: Context, faces: FaceFilter, template: str | None, form: str | None) -> None:
+def query(context: Context, faces: FaceFilter, template: str | None, form: str | None, excel: bool) -> None:
     """Show the faces that match all given filters.
 
     Without a form of output, lists age, 90 % interval, number of the face from the left, date and
@@ -65,6 +66,10 @@ def query(context: Context, faces: FaceFilter, template: str | None, form: str |
     """
     if template is not None and form is not None:
         raise UsageError("--print cannot be combined with another form of output")
+    if excel:
+        if template is not None or form not in (None, "csv"):
+            raise UsageError("--excel is for CSV, and cannot be combined with another form of output")
+        form = "csv"
     from photoage.database.query import count_faces, iter_faces, iter_paths
     from photoage.export.writers import write_template
 
@@ -72,7 +77,7 @@ def query(context: Context, faces: FaceFilter, template: str | None, form: str |
     if template is not None:
         written = write_template(template), RAW_BYTES
     elif form in ("json", "jsonl", "csv"):
-        written = face_writer(form)
+        written = face_writer(form, excel=excel)
     with context.reading() as engine:
         if form == "count":
             print_line(str(count_faces(engine, faces)))

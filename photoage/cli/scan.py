@@ -64,6 +64,8 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     """
     files_from = options.pop("files_from")
     dry_run = options.pop("dry_run")
+    if files_from == "":
+        raise click.UsageError("the name given with --files-from is empty; is a variable not set?")
     if bool(paths) == bool(files_from):
         raise click.UsageError("give either PATH... or --files-from")
     if options["ray_address"] and options["engine"] != "ray":

@@ -106,7 +106,7 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
     """Absolute roots that exist, and the options in the core's terms."""
     import os
 
-    from photoage.errors import LibraryError
+    from photoage.errors import LibraryError, UsageError
     from photoage.paths import absolute
     from photoage.photos import remote
     from photoage.photos.decode import DecodeOptions
@@ -114,6 +114,9 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
     from photoage.records import DetectOptions
     from photoage.scan.options import ScanOptions
 
+    for given in (*paths, *raw["exclude"], raw["checkpoint"], raw["detector"]):
+        if given == "":  # which is the current folder to the system, and the default to an option
+            raise UsageError("a path or name that was given is empty; is a variable not set?")
     roots = [absolute(path) for path in paths]
     for root in roots:
         if is_remote(root):

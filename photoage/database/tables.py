@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from photoage.records import storable_ns
 
 # --- values -----------------------------------------------------------------------------------
 
@@ -52,6 +55,7 @@ def _read_time(stored: str | None) -> datetime | None:
 _STAND_IN = re.compile("[\uef80-\uefff]")
 _STAND_INS = re.compile("[\uef80-\uefff]+")
 _UNSTORABLE = re.compile("[\ud800-\udfff\uef80-\uefff]")
+_PATHS_ARE_UTF8 = sys.getfilesystemencoding() == "utf-8"
 
 
 def encode_path(path: str) -> str:
@@ -59,8 +63,9 @@ def encode_path(path: str) -> str:
 
     Each byte that is not valid UTF-8, and each byte of a genuine U+EF80..U+EFFF, becomes the
     character U+EF00 + byte; everything else stays as it is. `decode_path` is the exact inverse.
+    Neither depends on the locale, in which Python may read the bytes of a path in another way.
     """
-    if path.isascii() or not _UNSTORABLE.search(path):
+    if path.isascii() or (_PATHS_ARE_UTF8 and not _UNSTORABLE.search(path)):
         return path
     found = os.fsencode(path).decode("utf-8", "surrogateescape")
     found = _STAND_IN.sub(lambda m: "".join(chr(0xEF00 + b) for b in m[0].encode()), found)
@@ -71,7 +76,7 @@ def decode_path(stored: str) -> str:
     """The path that `encode_path` made `stored` of. Raises `DamagedValueError` for what is no text."""
     if not isinstance(stored, str):
         raise DamagedValueError("a path that is not text")
-    if stored.isascii() or not _STAND_IN.search(stored):
+    if stored.isascii() or (_PATHS_ARE_UTF8 and not _STAND_IN.search(stored)):
         return stored
     pieces, end = [], 0
     for match in _STAND_INS.finditer(stored):
@@ -104,7 +109,7 @@ class Nanoseconds(TypeDecorator[int]):
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return None if value is None else max(-(2**63), min(value, 2**63 - 1))
+        return None if value is None else storable_ns(value)
 
 
 class UtcTime(TypeDecorator[datetime]):

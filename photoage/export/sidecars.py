@@ -16,9 +16,11 @@ from photoage.database.face_filter import FaceFilter
 from photoage.database.query import FaceRow, iter_faces
 from photoage.database.scanned_file import ScannedFile, scanned_files
 from photoage.errors import DecodeError, PhotoageError
-from photoage.export.xmp import SidecarError, merged
+from photoage.export.xmp import Packet, merged
+from photoage.export.xmp_packet import SidecarError
 from photoage.files import write_whole
 from photoage.paths import is_remote
+from photoage.photos.embedded_xmp import embedded_xmp
 from photoage.photos.orientation import stored_orientation
 from photoage.photos.walk import examine
 
@@ -106,16 +108,31 @@ def _write(
     try:
         orientation = stored_orientation(photo)
         existing = _read(path)
-        content = merged(existing, faces, orientation)
+        content = merged(existing, faces, orientation, lambda: _known(photo, path))
     except DecodeError as error:
         raise _LeftError(str(error)) from error
     except SidecarError as error:
-        raise _LeftError(f"{path}: left as it is: {error}") from error
+        state = "left as it is" if os.path.lexists(path) else "not written"
+        raise _LeftError(f"{path}: {state}: {error}") from error
     if content is None:
         return "unchanged"
     if not dry_run:
         _save(path, content, refused)
     return "created" if existing is None else "changed"
+
+
+def _known(photo: str, sidecar: str) -> Iterator[Packet]:
+    """What readers of the photo knew before it had the sidecar: the most trusted first.
+
+    Other programs' sidecars are called IMG.JPG.xmp (which `sidecar` may not be), or IMG.xmp; readers
+    prefer any of them to the XMP that the photo holds.
+    """
+    stem, extension = os.path.splitext(photo)
+    for path in (photo + SUFFIX, photo + SUFFIX.upper(), stem + SUFFIX, stem + SUFFIX.upper()):
+        if path != sidecar and (content := _read(path)) is not None:
+            yield Packet(path, content, extension.removeprefix(".").lower())
+    for content in embedded_xmp(photo):
+        yield Packet("the XMP in the photo", content)
 
 
 def _read(path: str) -> bytes | None:

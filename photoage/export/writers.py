@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
 from typing import Any, TextIO
@@ -16,7 +17,7 @@ from photoage.errors import UsageError
 DECIMALS = 3
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, or skips to reach what it runs
 _TO_BE_ROUNDED = re.compile(rf"\.\d{{{DECIMALS + 1}}}|e")
-_QUOTED = re.compile('[,"\r\n]')
+_QUOTED = re.compile('["\r\n]')
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
 TEMPLATE_FIELDS = (*FIELDS, "name", "folder", "year")
@@ -26,17 +27,26 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _EXAMPLE = FaceRow("/a", 0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0, 1.0, 1, 1, "2019-05-04T12:30:00", "", "", "")
 
 
-def write_csv(rows: Iterable[FaceRow], file: TextIO) -> int:
+@dataclass(frozen=True, slots=True)
+class CsvStyle:
+    """How CSV is written: what stands between cells, before decimals, and at the beginning of the file."""
+
+    separator: str = ","
+    decimal: str = "."
+    begin: str = ""
+
+
+def write_csv(rows: Iterable[FaceRow], file: TextIO, style: CsvStyle = CsvStyle()) -> int:
     """CSV with a header; text that a spreadsheet would take for a formula gets an apostrophe before it.
 
     Bytes of a path that are not UTF-8 are surrogate-escaped: open `file` with
     `encoding="utf-8", errors="surrogateescape", newline=""`, and they come out as they were.
     """
     number = 0
-    file.write(f"{','.join(FIELDS)}\n")
+    file.write(f"{style.begin}{style.separator.join(FIELDS)}\n")
     for row in rows:
         # Not by the csv module, which leaves a carriage return unquoted when lines end without one.
-        file.write(_csv_line(row))
+        file.write(_csv_line(row, style))
         number += 1
     return number
 
@@ -117,21 +127,25 @@ def _filled(parts: list[tuple[str, str | None, str]], row: FaceRow) -> str:
     )
 
 
-def _csv_line(row: FaceRow) -> str:
+def _csv_line(row: FaceRow, style: CsvStyle) -> str:
     cells: tuple[Any, ...] = row
-    numbers = ",".join(map(repr, cells[NUMBERS]))
+    between = style.separator
+    numbers = between.join(map(repr, cells[NUMBERS]))
     # Stored numbers have no more decimals; those of other programs may.
     if _TO_BE_ROUNDED.search(numbers):
-        numbers = ",".join(str(round(number, DECIMALS)) for number in cells[NUMBERS])
-    return f"{_text(row.path)},{numbers},{','.join(map(_text, cells[NUMBERS.stop :]))}\n"
+        numbers = between.join(str(round(number, DECIMALS)) for number in cells[NUMBERS])
+    if style.decimal != ".":
+        numbers = numbers.replace(".", style.decimal)
+    rest = between.join(_text(cell, between) for cell in cells[NUMBERS.stop :])
+    return f"{_text(row.path, between)}{between}{numbers}{between}{rest}\n"
 
 
 @lru_cache(maxsize=1024)
-def _text(value: Any) -> str:
+def _text(value: Any, separator: str) -> str:
     if not isinstance(value, str):  # None, or what somebody else wrote into the database
         return "" if value is None else str(value)
     text = f"'{value}" if value.startswith(_FORMULA) else value
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+    return '"' + text.replace('"', '""') + '"' if separator in text or _QUOTED.search(text) else text
 
 
 def _json(row: FaceRow) -> str:

@@ -9,51 +9,78 @@ region is added. `Added` marks the regions that photoage added, which it replace
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from typing import NamedTuple
 
 from lxml import etree
 
 from photoage.database.query import FaceRow
-from photoage.errors import PhotoageError
 from photoage.export.writers import DECIMALS
+from photoage.export.xmp_packet import (
+    EMPTY,
+    RDF,
+    TOOLKIT,
+    Element,
+    SidecarError,
+    absorb,
+    append,
+    canonical,
+    descriptions,
+    field,
+    fields,
+    new_description,
+    parse,
+    remove,
+    serialise,
+    struct,
+    value_of,
+)
 from photoage.photos.orientation import as_stored
 from photoage.records import Box, overlap
 
 OWN = "https://photoage.invalid/ns/1.0/"  # a name, not an address: nobody can ever own .invalid
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
 AREA = "http://ns.adobe.com/xmp/sType/Area#"
 DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
-PREFIXES = {"mwg-rs": MWG, "stArea": AREA, "stDim": DIMENSIONS, "photoage": OWN}
+PREFIXES: dict[str | None, str] = {"mwg-rs": MWG, "stArea": AREA, "stDim": DIMENSIONS, "photoage": OWN}
+REGIONS = f"{{{MWG}}}Regions"
+APPLIED_TO = f"{{{MWG}}}AppliedToDimensions"
+EXTENDED = "{http://ns.adobe.com/xmp/note/}HasExtendedXMP"
+FOR_EXTENSION = "{http://ns.adobe.com/photoshop/1.0/}SidecarForExtension"
 
 SAME_SHAPE = 0.02  # by how much the aspect ratios of a photo and of a smaller copy may differ
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# The byte order mark and the id are as the XMP specification has them.
-EMPTY = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="photoage">
- <rdf:RDF xmlns:rdf="{RDF}">
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>
-""".encode()
 
-Element = Any  # lxml has no types of its own
+class Packet(NamedTuple):
+    """XMP of a photo that is kept elsewhere than in its sidecar; `source` names the place for messages.
 
+    `extension`: of the photo, in lower case, where the packet may be of another file of the same name.
+    """
 
-class SidecarError(PhotoageError):
-    """A sidecar that photoage leaves as it is. The message is the cause alone, without the file's name."""
+    source: str
+    content: bytes
+    extension: str | None = None
 
 
-def merged(existing: bytes | None, faces: Sequence[FaceRow], orientation: int) -> bytes | None:
+def merged(
+    existing: bytes | None,
+    faces: Sequence[FaceRow],
+    orientation: int,
+    known: Callable[[], Iterable[Packet]] = tuple,
+) -> bytes | None:
     """An XMP packet with the faces of one photo, or None when `existing` says all of it already.
 
-    `orientation`: of the stored photo, by EXIF. Raises `SidecarError` when `existing` is not XMP, or
-    has regions of a differently shaped image.
+    `known` gives what readers knew of the photo before it had a sidecar, which would be hidden from
+    those that prefer sidecars: a new one begins with it, and one that nobody else has written to gets
+    what it lacks. `orientation`: of the stored photo, by EXIF. Raises `SidecarError` when `existing`
+    or a packet is not XMP, or has regions of a differently shaped image.
     """
-    root = _parse(existing or EMPTY)
+    root = parse(existing or EMPTY)
     before = etree.canonicalize(root, strip_text=True)
+    if root.get(TOOLKIT) == "photoage":
+        _begin(root, known())
     info = _region_info(root)
     theirs = _strip_ours(info)
     orientation = _apply_dimensions(info, faces[0], orientation, keep=bool(theirs))
@@ -63,95 +90,80 @@ def merged(existing: bytes | None, faces: Sequence[FaceRow], orientation: int) -
         if number in same:
             _extend(same[number], _extensions(face))
         elif box[0] < box[2] and box[1] < box[3]:
-            _append(_region_list(info), _region(face, box))
+            append(_region_list(info), _region(face, box))
     if existing and etree.canonicalize(root, strip_text=True) == before:
         return None
-    content = _serialise(root, existing or EMPTY)
-    _parse(content)  # nothing is written that could not be read again
+    content = serialise(root, existing or EMPTY)
+    parse(content)  # nothing is written that could not be read again
     return content
 
 
 # --- the packet -----------------------------------------------------------------------------------
 
 
-def _parse(content: bytes) -> Element:
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, strip_cdata=False
-    )
-    try:
-        root = etree.fromstring(content, parser)
-    except etree.XMLSyntaxError as error:
-        raise SidecarError(f"not well-formed XML ({' '.join(str(error).split())})") from error
-    if root.getroottree().docinfo.doctype:
-        raise SidecarError("has a document type, which XMP never has")
-    return root
-
-
-def _serialise(root: Element, before: bytes) -> bytes:
-    """The packet in UTF-8, with all that stands around its root, each on a line of its own."""
-    nodes = [*reversed(list(root.itersiblings(preceding=True))), root, *root.itersiblings()]
-    lines = [etree.tostring(node, encoding="unicode", with_tail=False) for node in nodes]
-    if before.removeprefix(b"\xef\xbb\xbf").startswith(b"<?xml"):
-        lines.insert(0, '<?xml version="1.0" encoding="UTF-8"?>')
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
 def _region_info(root: Element) -> Element:
     """The structure that holds dimensions and regions, added if there is none."""
-    rdf = next(root.iter(f"{{{RDF}}}RDF"), None)
-    if rdf is None:
-        raise SidecarError("not XMP: it holds no rdf:RDF")
-    described = rdf.findall(f"{{{RDF}}}Description")
-    for description in described:
-        if (found := description.find(f"{{{MWG}}}Regions")) is not None:
-            return found
-    about = described[0].get(f"{{{RDF}}}about", "") if described else ""  # one resource, one name
-    description = etree.Element(f"{{{RDF}}}Description", {f"{{{RDF}}}about": about}, {"rdf": RDF, **PREFIXES})
-    info = etree.SubElement(description, f"{{{MWG}}}Regions", _RESOURCE)
-    _append(rdf, description)
+    rdf, described = descriptions(root)
+    if (found := _regions(described)) is not None:
+        return found
+    description = new_description(rdf, PREFIXES)
+    info = etree.SubElement(description, REGIONS, _RESOURCE)
+    append(rdf, description)
     return info
+
+
+def _regions(described: Sequence[Element]) -> Element | None:
+    return next((found for each in described if (found := each.find(REGIONS)) is not None), None)
 
 
 _RESOURCE = {f"{{{RDF}}}parseType": "Resource"}
 
 
-def _struct(element: Element) -> Element:
-    """The element that has the fields of a structure: RDF has two ways to write one."""
-    inner = element.find(f"{{{RDF}}}Description")
-    return element if inner is None else inner
-
-
-def _field(element: Element | None, name: str) -> str | None:
-    """A simple field of a structure: RDF allows for an attribute, too."""
-    if element is None:
-        return None
-    struct = _struct(element)
-    value: str | None = struct.get(name)
-    return struct.findtext(name) if value is None else value
-
-
 def _child(element: Element, name: str) -> Element | None:
-    return _struct(element).find(name)
+    return struct(element).find(name)
 
 
-def _append(parent: Element, child: Element) -> None:
-    """Add a child as the last one, laid out as those before it, else indented by one space as by exiftool."""
-    depth = len(list(parent.iterancestors())) + 1
-    etree.indent(child, space=" ", level=depth)
-    if len(parent):
-        between = parent.text if not (parent.text or "").strip() else None
-        child.tail, parent[-1].tail = parent[-1].tail, between
-    else:
-        child.tail, parent.text = "\n" + " " * (depth - 1), "\n" + " " * depth
-    parent.append(child)
+def _begin(root: Element, known: Iterable[Packet]) -> None:
+    """Put into a packet of ours what readers of the photo knew from elsewhere."""
+    for packet in known:
+        try:
+            other = parse(packet.content)
+            if _is_of(packet, other):
+                absorb(root, other, apart=REGIONS)
+                _absorb_regions(root, other)
+        except SidecarError as error:
+            raise SidecarError(f"{packet.source}: {error}") from error
+    for description in descriptions(root)[1]:
+        description.attrib.pop(EXTENDED, None)  # it has been put in
+        for element in description.findall(EXTENDED):
+            remove(element)
 
 
-def _remove(element: Element) -> None:
-    """Take an element out, and the white space with it that led to it."""
-    parent, before = element.getparent(), element.getprevious()
-    if element.getnext() is None and before is not None:
-        before.tail = element.tail
-    parent.remove(element)
+def _is_of(packet: Packet, root: Element) -> bool:
+    """Whether a packet is of the photo: Adobe's programs write IMG.xmp for IMG.CR2 beside IMG.JPG."""
+    stated = value_of(root, FOR_EXTENSION)
+    return packet.extension is None or stated is None or stated.lower() == packet.extension
+
+
+def _absorb_regions(root: Element, other: Element) -> None:
+    """Add the regions of `other`, apart from those of faces that have a region already."""
+    theirs = _regions(descriptions(other)[1])
+    if theirs is None:
+        return
+    info = _region_info(root)
+    if not (present := _strip_ours(info)):
+        description = info.getparent()
+        remove(info)
+        append(description, deepcopy(theirs))
+        return
+    shapes = [_numbers(_child(each, APPLIED_TO), DIMENSIONS, "wh") for each in (info, theirs)]
+    if shapes[0] and shapes[1] and not _alike(shapes[0], shapes[1]):
+        return  # their places are those of another picture
+    there = {canonical(item) for item in present}
+    for item in _items(theirs):
+        area = _face_area(item)
+        if canonical(item) not in there and not (area and _same_faces([area], present)):
+            append(_region_list(info), deepcopy(item))
 
 
 # --- dimensions -----------------------------------------------------------------------------------
@@ -165,8 +177,7 @@ def _apply_dimensions(info: Element, photo: FaceRow, orientation: int, keep: boo
     """
     upright = photo.photo_width, photo.photo_height
     stored = upright[::-1] if orientation >= 5 else upright
-    name = f"{{{MWG}}}AppliedToDimensions"
-    present = _child(info, name)
+    present = _child(info, APPLIED_TO)
     shape = _numbers(present, DIMENSIONS, "wh")
     if keep and present is not None:
         if shape is None or _alike(shape, stored):
@@ -179,14 +190,16 @@ def _apply_dimensions(info: Element, photo: FaceRow, orientation: int, keep: boo
         )
     if shape != [*map(float, stored)]:
         if present is not None:
-            _remove(present)
-        _append(_struct(info), _dimensions(name, *stored))
+            remove(present)
+        append(struct(info), _dimensions(*stored))
     return orientation
 
 
-def _dimensions(name: str, width: int, height: int) -> Element:
+def _dimensions(width: int, height: int) -> Element:
     values = {"w": str(width), "h": str(height), "unit": "pixel"}
-    return etree.Element(name, {f"{{{DIMENSIONS}}}{key}": value for key, value in values.items()}, PREFIXES)
+    return etree.Element(
+        APPLIED_TO, {f"{{{DIMENSIONS}}}{key}": value for key, value in values.items()}, PREFIXES
+    )
 
 
 def _alike(shape: Sequence[float], other: Sequence[float]) -> bool:
@@ -197,7 +210,7 @@ def _alike(shape: Sequence[float], other: Sequence[float]) -> bool:
 def _numbers(element: Element | None, namespace: str, names: str) -> list[float] | None:
     """Positive numbers in fields of one letter each; None if one is missing or no number."""
     try:
-        found = [float(_field(element, f"{{{namespace}}}{name}") or "") for name in names]
+        found = [float(field(element, f"{{{namespace}}}{name}") or "") for name in names]
     except ValueError:
         return None
     return found if all(0 < number < 1e9 for number in found) else None
@@ -239,22 +252,25 @@ def _region_list(info: Element) -> Element:
     found = _child(info, name)
     if found is None:
         found = etree.Element(name)
-        _append(_struct(info), found)
+        append(struct(info), found)
     bag = next(found.iterchildren(f"{{{RDF}}}Bag", f"{{{RDF}}}Seq"), None)
     if bag is None:
         bag = etree.Element(f"{{{RDF}}}Bag")
-        _append(found, bag)
+        append(found, bag)
     return bag
+
+
+def _items(info: Element) -> list[Element]:
+    regions = _child(info, f"{{{MWG}}}RegionList")
+    return [] if regions is None else regions.findall(f"*/{{{RDF}}}li")
 
 
 def _strip_ours(info: Element) -> list[Element]:
     """Take out what photoage wrote earlier; the regions that are left."""
-    if (regions := _child(info, f"{{{MWG}}}RegionList")) is None:
-        return []
     theirs = []
-    for item in list(regions.iterfind(f"*/{{{RDF}}}li")):
+    for item in _items(info):
         if _is_ours(item):
-            _remove(item)
+            remove(item)
         else:
             _strip_extensions(item)
             theirs.append(item)
@@ -264,49 +280,42 @@ def _strip_ours(info: Element) -> list[Element]:
 def _is_ours(region: Element) -> bool:
     """Whether photoage added the region, and nobody has written anything into it since."""
     extensions = _child(region, f"{{{MWG}}}Extensions")
-    if _field(extensions, f"{{{OWN}}}Added") is None or _field(region, f"{{{MWG}}}Type") != "Face":
+    if field(extensions, f"{{{OWN}}}Added") is None or field(region, f"{{{MWG}}}Type") != "Face":
         return False
     known = {f"{{{MWG}}}{name}" for name in ("Area", "Type", "Extensions")}
-    return all(name in known for name in _names(region)) and all(
-        name.startswith(f"{{{OWN}}}") for name in _names(extensions)
+    return all(name in known for name in fields(region)) and all(
+        name.startswith(f"{{{OWN}}}") for name in fields(extensions)
     )
-
-
-def _names(structure: Element) -> Iterator[str]:
-    """The qualified names of all fields of a structure."""
-    struct = _struct(structure)
-    yield from (name for name in struct.keys() if not name.startswith(f"{{{RDF}}}"))  # noqa: SIM118
-    yield from (child.tag for child in struct.iterchildren("*"))
 
 
 def _strip_extensions(region: Element) -> None:
     extensions = _child(region, f"{{{MWG}}}Extensions")
     if extensions is None:
         return
-    struct = _struct(extensions)
-    ours = [name for name in _names(extensions) if name.startswith(f"{{{OWN}}}")]
+    inside = struct(extensions)
+    ours = [name for name in fields(extensions) if name.startswith(f"{{{OWN}}}")]
     for name in ours:
-        struct.attrib.pop(name, None)
-        for child in struct.findall(name):
-            _remove(child)
-    if ours and not any(True for _ in _names(extensions)):
-        _remove(extensions)
+        inside.attrib.pop(name, None)
+        for child in inside.findall(name):
+            remove(child)
+    if ours and not any(True for _ in fields(extensions)):
+        remove(extensions)
 
 
 def _extend(region: Element, values: dict[str, str]) -> None:
     """Put photoage's values into the Extensions of another program's region."""
     present = _child(region, f"{{{MWG}}}Extensions")
     if present is None:
-        _append(_struct(region), etree.Element(f"{{{MWG}}}Extensions", values, PREFIXES))
+        append(struct(region), etree.Element(f"{{{MWG}}}Extensions", values, PREFIXES))
         return
-    struct = _struct(present)
-    if struct is present and present.get(f"{{{RDF}}}parseType") is not None:
+    inside = struct(present)
+    if inside is present and present.get(f"{{{RDF}}}parseType") is not None:
         for name, value in values.items():  # RDF forbids attributes here
             child = etree.Element(name, nsmap=PREFIXES)
             child.text = value
-            _append(struct, child)
+            append(inside, child)
     else:
-        _set_all(struct, values)
+        _set_all(inside, values)
 
 
 def _set_all(element: Element, values: dict[str, str]) -> None:
@@ -347,7 +356,7 @@ def _same_faces(boxes: Sequence[Box], regions: Iterable[Element]) -> dict[int, E
 
 def _face_area(region: Element) -> Box | None:
     """The rectangle of a region that may be of a face."""
-    if _field(region, f"{{{MWG}}}Type") not in (None, "Face"):
+    if field(region, f"{{{MWG}}}Type") not in (None, "Face"):
         return None
     numbers = _numbers(_child(region, f"{{{MWG}}}Area"), AREA, "xywh")
     if numbers is None:

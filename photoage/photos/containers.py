@@ -11,6 +11,7 @@ from photoage.photos.boxes import box_blocks, is_boxes
 
 _EXIF = b"Exif\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 _TIFF_HEADS = (b"II", b"MM")
@@ -89,6 +90,7 @@ def read_blocks(file: BinaryIO) -> MetadataBlocks:
 
 def _read_jpeg(file: BinaryIO, place: int, found: MetadataBlocks) -> None:
     resources = b""
+    extended: dict[bytes, bytearray] = {}
     while len(head := _at(file, place, 4)) == 4 and head[0] == 0xFF:
         marker, length = head[1], int.from_bytes(head[2:], "big")
         if marker == 0xFF or marker in _STANDALONE:
@@ -102,10 +104,24 @@ def _read_jpeg(file: BinaryIO, place: int, found: MetadataBlocks) -> None:
                 found.add_exif(data)
             elif data.startswith(_XMP):
                 found.xmp.append(data[len(_XMP) :])
+            elif data.startswith(_EXTENDED_XMP):
+                _add_piece(data[len(_EXTENDED_XMP) :], extended)
             elif data.startswith(_PHOTOSHOP):
                 resources += data[len(_PHOTOSHOP) :]
         place += 2 + length
     found.add_resources(resources)
+    # Editors leave those of earlier versions behind: the main packet names its own.
+    found.xmp += [
+        bytes(whole) for digest, whole in extended.items() if any(digest in xmp for xmp in found.xmp)
+    ]
+
+
+def _add_piece(piece: bytes, extended: dict[bytes, bytearray]) -> None:
+    """What of XMP has no room in the main packet's 64 kB, by its digest."""
+    digest, length, start, data = piece[:32], piece[32:36], piece[36:40], piece[40:]
+    size, place = int.from_bytes(length, "big"), int.from_bytes(start, "big")
+    if place + len(data) <= size <= _MOST:
+        extended.setdefault(digest, bytearray(size))[place : place + len(data)] = data
 
 
 def _read_png(file: BinaryIO, found: MetadataBlocks) -> None:

@@ -41,7 +41,7 @@ def read_file(path: str, max_bytes: int | None = None) -> tuple[PhotoFile, bytes
         raise DecodeError("unreadable", f"{path}: {error.strerror or error}") from error
     except MemoryError as error:
         raise DecodeError("memory", f"{path}: too large to read into memory") from error
-    file_before, file_after = (PhotoFile(path, s.st_size, s.st_mtime_ns) for s in (before, after))
+    file_before, file_after = (PhotoFile.of(path, info) for info in (before, after))
     if file_before != file_after or len(data) != file_after.size:
         raise DecodeError("changed", f"{path}: was written to while it was read")
     return file_after, data

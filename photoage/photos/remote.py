@@ -8,7 +8,7 @@ from typing import Any
 
 from photoage.errors import DecodeError, LibraryError
 from photoage.paths import password_of, without_password
-from photoage.records import PhotoFile, WalkProblem
+from photoage.records import PhotoFile, WalkProblem, storable_ns
 
 # What storages call the time of the last change.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -155,7 +155,7 @@ def _time_ns(info: dict[str, Any]) -> int:
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    return int(value * 1_000_000_000)
+    return storable_ns(int(value * 1_000_000_000))
 
 
 def _problem(path: str, error: Exception, gone: str) -> WalkProblem:

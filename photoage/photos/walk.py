@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ JUNK = frozenset(
 )
 
 HEAD = 65536  # bytes of a --files-from list in which a NUL tells how it is separated
+SHORT_HEAD = 512  # bytes that tell NULs between names from those within characters
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ def _examine(path: str, sidecars: FolderSidecars) -> PhotoFile | WalkProblem:
         return WalkProblem(path, "not-a-file", f"is {what}, not a photo")
     folder, name = os.path.split(path)
     beside = fingerprint(sidecars.of(name), lambda found: os.stat(os.path.join(folder, found)))
-    return PhotoFile(path, info.st_size, info.st_mtime_ns, beside)
+    return PhotoFile.of(path, info, beside)
 
 
 def _folder_identity(path: str) -> tuple[int, int] | None:
@@ -326,8 +328,12 @@ def _names(lines: Iterable[bytes]) -> Iterator[bytes]:
     head = b""
     for piece in pieces:
         head += piece
-        if b"\0" in head or len(head) >= HEAD:
+        if len(head) >= (SHORT_HEAD if b"\0" in head else HEAD):
             break
+    if (encoding := _wide_encoding(head)) is not None:
+        pieces = _recoded(chain([head], pieces), encoding)
+        head = b""
+    head = head.removeprefix(codecs.BOM_UTF8)
     separator = b"\0" if b"\0" in head else b"\n"
     rest = b""
     for piece in chain([head], pieces):
@@ -335,6 +341,28 @@ def _names(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield from (cleaned for name in names if (cleaned := _cleaned(name, separator)))
     if last := _cleaned(rest, separator):
         yield last
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """The encoding of a list of two or four bytes a character, as Windows programs write; None for any other.
+
+    Without a byte order mark, NULs as every other byte and a line's end tell it from names ended by NUL.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first, second = head[::2], head[1::2]
+    for encoding, high, low in (("utf-16-le", second, first), ("utf-16-be", first, second)):
+        if b"\n" in low and b"\0" not in low and high.count(0) * 2 > len(high):
+            return encoding
+    return None
+
+
+def _recoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    yield from (decoder.decode(piece).encode("utf-8") for piece in pieces)
+    yield decoder.decode(b"", True).encode("utf-8")
 
 
 def _cleaned(name: bytes, separator: bytes) -> bytes:

@@ -180,4 +180,4 @@ def _differs(file: PhotoFile) -> bool:
         info = os.stat(file.path)
     except OSError:
         return False
-    return (info.st_size, info.st_mtime_ns) != (file.size, file.mtime_ns)
+    return not file.is_same_version(info)
