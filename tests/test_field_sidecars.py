@@ -47,8 +47,8 @@ def write(*photos: Path, folder: Path | None = None) -> list[Sidecar]:
     with Store.open(database) as store:
         begin(store)
         faces = PhotoFaces("c", *SIZE, None, detections(1))
-        for photo in photos:
-            store.save_faces(PhotoFile.of(str(photo), os.stat(photo)), faces, [Estimate(50.0, 45.0, 55.0)])
+        estimates = [Estimate(50.0, 45.0, 55.0)]
+        store.save_many([(PhotoFile.of(str(photo), os.stat(photo)), faces, estimates) for photo in photos])
         store.commit()
     with opened(database, read_only=True) as engine:
         return list(write_sidecars(engine, FaceFilter(), folder=str(folder) if folder else None))
