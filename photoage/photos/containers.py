@@ -16,7 +16,7 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 _TIFF_HEADS = (b"II", b"MM")
 _MOST = 16 * 1024 * 1024  # bytes of one block
-_PROFILE = re.compile(rb"\s*\w+\s+(\d+)\s([0-9a-fA-F\s]*)")
+_PROFILE = re.compile(rb"\s*[\w ]+?\s+\d+\s([0-9a-fA-F\s]*)")  # a name, a length, and bytes as hex digits
 _IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE = 0x0404, 0x0422, 0x0424
 
 
@@ -154,7 +154,7 @@ def _add_text(keyword: str, text: bytes, found: MetadataBlocks) -> None:
     elif keyword.startswith("Raw profile type "):
         match = _PROFILE.match(text)
         try:
-            profile = bytes.fromhex(match[2].decode()) if match else b""
+            profile = bytes.fromhex(match[1].decode()) if match else b""
         except ValueError:
             return
         if profile.startswith(_EXIF) or keyword.endswith("exif"):
