@@ -68,7 +68,7 @@ def store_all(library: Path, database: Path) -> None:
         for number, file in enumerate(walk([str(library)])):
             assert isinstance(file, PhotoFile)
             digest = hashlib.blake2b(file.path.encode(), digest_size=16).hexdigest()
-            faces = PhotoFaces(digest, 100, 100, None, (FACE,))
+            faces = PhotoFaces(digest, 100, 100, (FACE,))
             store.save_many([(file, faces, [Estimate(30.0, 20.0, 40.0)])])
             if number % 64 == 63:
                 store.commit()

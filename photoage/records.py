@@ -16,6 +16,9 @@ ImageArray = npt.NDArray[np.uint8]  # (height, width, 3), RGB, upright
 FloatArray = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2: left, upper, right and lower edge
 
+# Where a date may come from, in the order in which they are asked; `people` and `user` say it otherwise.
+DATE_SOURCES = ("xmp", "exif", "takeout", "name", "folder")
+
 _DATE_TEXT = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?)?)?"
 )
@@ -94,13 +97,16 @@ class PhotoFile:
     """A candidate photo found by the walk. Undecodable path bytes are surrogate-escaped.
 
     `sidecars` is the fingerprint of the files beside it that tell about it (photos/sidecar_files.py).
-    Made by `of`, so that what is compared with the database is what the database holds.
+    Made by `of`, so that what is compared with the database is what the database holds. `taken_at` and
+    `date_source` are what dating it gave; before that, and if it has no date, None.
     """
 
     path: str
     size: int
     mtime_ns: int
     sidecars: str = ""
+    taken_at: PhotoDate | None = None
+    date_source: str | None = None
 
     @classmethod
     def of(cls, path: str, info: os.stat_result, sidecars: str = "") -> Self:
@@ -184,7 +190,6 @@ class PhotoFaces:
     content_hash: str  # hex XXH3-128 of the file's bytes
     width: int
     height: int
-    taken_at: datetime | None
     detections: tuple[Detection, ...]  # left to right: the position is the face_index
 
 
@@ -209,13 +214,20 @@ class RunCounts:
     relinked: int = 0
     duplicates: int = 0
     re_estimated: int = 0
+    redated: int = 0
     faces: int = 0
 
     @property
     def finished(self) -> int:
         """Photos that this run needs to do nothing more with."""
         return (
-            self.unchanged + self.done + self.unreadable + self.relinked + self.duplicates + self.re_estimated
+            self.unchanged
+            + self.done
+            + self.unreadable
+            + self.relinked
+            + self.duplicates
+            + self.re_estimated
+            + self.redated
         )
 
 

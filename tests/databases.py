@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from photoage.database.face_filter import FaceFilter
 from photoage.database.known import KnownPhoto
 from photoage.database.query import iter_faces
 from photoage.database.store import Store
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile
+from photoage.records import Detection, Estimate, PhotoDate, PhotoFaces, PhotoFile
 
 DETECTOR = ("scrfd", "d" * 64)
 CHECKPOINT = ("first", "1" * 64)
@@ -102,12 +101,16 @@ def detections(number: int) -> tuple[Detection, ...]:
     )
 
 
+TAKEN = PhotoDate(2020, 2, 3, 4, 5, 6)
+
+
 def save(
     store: Store, path: str, *ages: float, size: int = 100, content: str = "c", mtime_ns: int = 1
 ) -> int:
-    faces = PhotoFaces(content, 640, 480, datetime(2020, 2, 3, 4, 5, 6), detections(len(ages)))
+    faces = PhotoFaces(content, 640, 480, detections(len(ages)))
     estimates = [Estimate(age, age - 5, age + 5) for age in ages]
-    (photo_id,) = store.save_many([(PhotoFile(path, size, mtime_ns), faces, estimates)])
+    file = PhotoFile(path, size, mtime_ns, "", TAKEN, "exif")
+    (photo_id,) = store.save_many([(file, faces, estimates)])
     return photo_id
 
 
@@ -126,7 +129,7 @@ PHOTOS = [f"/p/{number:03}.jpg" for number in range(120)]
 def photo(path: str, faces: int | None = None) -> tuple[PhotoFile, PhotoFaces, list[Estimate]]:
     """What `Store.save_many` takes of a photo; its number decides how many faces it has."""
     ages = [float(20 + index) for index in range(int(path[-7:-4]) % 4 if faces is None else faces)]
-    found = PhotoFaces("c", 640, 480, None, detections(len(ages)))
+    found = PhotoFaces("c", 640, 480, detections(len(ages)))
     return PhotoFile(path, 100, 1), found, [Estimate(age, age - 5, age + 5) for age in ages]
 
 

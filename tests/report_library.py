@@ -16,7 +16,7 @@ from photoage.database.connect import open_database
 from photoage.database.face_filter import FaceFilter
 from photoage.database.store import Store
 from photoage.export.report.build import ReportSummary, write_report
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
+from photoage.records import Detection, Estimate, PhotoDate, PhotoFaces, PhotoFile, RunCounts
 
 # Where the detector finds Grace Hopper's eyes, nose and mouth in people/grace_hopper.jpg.
 LANDMARKS = np.array([[225, 197], [305, 194], [268, 242], [235, 280], [299, 278]], dtype=np.float32)
@@ -47,9 +47,12 @@ def make_library(portrait: Path, folder: Path, photos: Iterable[Stored]) -> Path
                 Detection((150.0 + i, 120.0, 350.0, 330.0), LANDMARKS + shifts[i % 1000], 0.8)
                 for i in range(len(photo.ages))
             )
+            taken = photo.taken and PhotoDate.of(photo.taken)
+            source = "exif" if taken else None
+            file = PhotoFile(path, found.st_size, found.st_mtime_ns, "", taken, source)
             estimates = [Estimate(age, max(0.0, age - 6), age + 8) for age in photo.ages]
-            content = PhotoFaces(f"{number:032x}", size[1], size[0], photo.taken, faces)
-            store.save_many([(PhotoFile(path, found.st_size, found.st_mtime_ns), content, estimates)])
+            content = PhotoFaces(f"{number:032x}", size[1], size[0], faces)
+            store.save_many([(file, content, estimates)])
             if not photo.there:
                 os.unlink(path)
         store.commit()

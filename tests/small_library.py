@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from databases import Place
 
 from photoage.cli import cli
 from photoage.database.store import Store
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
+from photoage.records import Detection, Estimate, PhotoDate, PhotoFaces, PhotoFile, RunCounts
 
 PROGRAM = Path(sys.executable).with_name("photoage")
 HEADER = (
@@ -30,13 +29,13 @@ BROKEN = "/photos/broken.jpg"
 WEIRD = "/photos/new\nline\x1b[31m.jpg"
 
 
-def faces(number: int, *ages: float, taken: datetime | None) -> tuple[PhotoFaces, list[Estimate]]:
+def faces(number: int, *ages: float) -> tuple[PhotoFaces, list[Estimate]]:
     found = tuple(
         Detection((10.0 + 100 * i, 20.5, 90.0 + 100 * i, 120.25), np.zeros((5, 2), np.float32), 0.9 - i / 10)
         for i in range(len(ages))
     )
     estimates = [Estimate(age, max(0.0, age - 5 - age / 10), age + 5 + age / 10) for age in ages]
-    return PhotoFaces(f"{number:032x}", 640, 480, taken, found), estimates
+    return PhotoFaces(f"{number:032x}", 640, 480, found), estimates
 
 
 def store_library(path: Place) -> None:
@@ -45,14 +44,15 @@ def store_library(path: Place) -> None:
         store.begin_run(["/photos"], {}, ("scrfd_500m", "a" * 64), ("tiny", "b" * 64))
         for number, (photo, ages, taken) in enumerate(
             [
-                (ANNA, (34.25, 8.5), datetime(2019, 5, 4, 12, 30)),
-                (OLD, (71.0,), datetime(2020, 1, 1)),
-                (LATIN, (45.0,), datetime(2021, 7, 1)),
+                (ANNA, (34.25, 8.5), "2019-05-04T12:30:00"),
+                (OLD, (71.0,), "2020-01-01T00:00:00"),
+                (LATIN, (45.0,), "2021-07-01T00:00:00"),
                 (EVIL, (5.0,), None),
-                ("/photos/landscape.jpg", (), datetime(2019, 12, 31, 23, 59, 59)),
+                ("/photos/landscape.jpg", (), "2019-12-31T23:59:59"),
             ]
         ):
-            store.save_many([(PhotoFile(photo, 1000 + number, 1), *faces(number, *ages, taken=taken))])
+            date = (PhotoDate.parse(taken), "exif") if taken else (None, None)
+            store.save_many([(PhotoFile(photo, 1000 + number, 1, "", *date), *faces(number, *ages))])
         store.save_unreadable(PhotoFile(BROKEN, 7, 1), "truncated", f"{BROKEN}: the image ends early")
         store.save_unreadable(PhotoFile(WEIRD, 8, 1), "unknown", f"{WEIRD}: not an image")
         store.commit()

@@ -90,11 +90,9 @@ def photo_of_faces(folder: Path, *, width: int = 4000, faces: int = 5) -> tuple[
     return path, detections
 
 
-def store_photo(
-    database: Path, path: Path, detections: list[Detection], size: tuple[int, int], taken: None = None
-) -> None:
+def store_photo(database: Path, path: Path, detections: list[Detection], size: tuple[int, int]) -> None:
     stat = path.stat()
-    faces = PhotoFaces("0" * 32, *size, taken, tuple(detections))
+    faces = PhotoFaces("0" * 32, *size, tuple(detections))
     estimates = [Estimate(20.0 + index, 15.0, 30.0) for index in range(len(detections))]
     with Store.open(database) as store:
         store.begin_run([str(path.parent)], {}, ("scrfd_500m", "a" * 64), ("tiny", "b" * 64))
@@ -168,7 +166,7 @@ def test_each_unusable_photo_is_a_problem_of_its_own_faces_alone(
             points = EYES_AND_MOUTH * (np.nan if name == "odd.jpg" else 1)
             face = Detection((50, 50, 150, 150), points, 0.9)
             photo = decode_photo(str(path))
-            found = PhotoFaces(f"{number:032x}", photo.width, photo.height, None, (face,))
+            found = PhotoFaces(f"{number:032x}", photo.width, photo.height, (face,))
             stat = path.stat()
             file = PhotoFile(str(path), stat.st_size, stat.st_mtime_ns)
             store.save_many([(file, found, [Estimate(30, 25, 40)])])

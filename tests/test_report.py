@@ -72,7 +72,7 @@ def parse(file: Path) -> Parsed:
 
 def faces_of(page: Parsed) -> list[dict[str, Any]]:
     """The faces as the page's script reads them."""
-    names = ("age", "low", "high", "taken", "folder", "name", "url", "problem")
+    names = ("age", "low", "high", "taken", "source", "folder", "name", "url", "problem")
     folders: list[list[str]] = []
     faces: list[dict[str, Any]] = []
     blocks = [json.loads(content) for content in page.of("application/json")]

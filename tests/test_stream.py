@@ -19,7 +19,7 @@ SIZE = 8
 
 def photo(name: str, faces: int) -> Outcome[Any, ReadPhoto]:
     crops = np.full((faces, SIZE, SIZE, 3), len(name), np.uint8)
-    read = ReadPhoto(PhotoFile(name, 1, 1), PhotoFaces("", 1, 1, None, ()), crops)
+    read = ReadPhoto(PhotoFile(name, 1, 1), PhotoFaces("", 1, 1, ()), crops)
     return Outcome(name, value=read)
 
 

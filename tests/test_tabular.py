@@ -10,7 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import pyarrow.parquet
@@ -50,16 +50,15 @@ def test_parquet_has_the_columns_with_their_types_and_the_values_of_the_json(
     assert ",".join(table.column_names) == HEADER
     types = {field.name: str(field.type) for field in table.schema}
     assert (types["path"], types["age"], types["face_index"]) == ("string", "double", "int32")
-    assert (types["taken_at"], types["scanned_at"]) == ("timestamp[us]", "timestamp[us, tz=UTC]")
+    assert (types["taken_at"], types["scanned_at"]) == ("string", "timestamp[us, tz=UTC]")
     rows = table.to_pylist()
     assert [row["age"] for row in rows] == [5.0, 8.5, 34.25, 45.0, 71.0]
     dated = next(row for row in rows if row["path"] == ANNA)
-    assert dated["taken_at"] == datetime(2019, 5, 4, 12, 30)
+    assert dated["taken_at"] == "2019-05-04T12:30:00"
     assert dated["scanned_at"].tzinfo is not None
     assert rows[0]["taken_at"] is None
     for row in rows:
         row["path"] = decode_path(row["path"])
-        row["taken_at"] = row["taken_at"] and row["taken_at"].isoformat()
         row["scanned_at"] = row["scanned_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert rows == json.loads(run("query", "--json", "--sort", "age").stdout)
     assert LATIN in [row["path"] for row in rows]

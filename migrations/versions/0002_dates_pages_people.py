@@ -54,7 +54,9 @@ def upgrade() -> None:
     # Dates.
     op.add_column("photo", sa.Column("date_source", sa.Text))
     op.execute("UPDATE photo SET date_source = 'exif' WHERE taken_at IS NOT NULL")
-    op.add_column("photo", sa.Column("sidecars", sa.Text))
+    # NULL: the next scan dates the photo anew.
+    op.add_column("photo", sa.Column("sidecars", PLAIN_TEXT))
+    op.add_column("scan_run", sa.Column("redated", sa.Integer, nullable=False, server_default="0"))
 
     # Pages and turns.
     op.add_column("photo", sa.Column("pages", sa.JSON))

@@ -65,6 +65,12 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option("--from-date", type=Day(last=False), metavar="DATE", help="Taken on this day or later."),
     click.option("--to-date", type=Day(last=True), metavar="DATE", help="Taken on this day or earlier."),
     click.option("--year", type=Years(), metavar="YEAR[-YEAR]", help="Taken in this year, or in these."),
+    click.option("--undated", is_flag=True, help="Only photos without a date."),
+    click.option(
+        "--date-source",
+        type=click.Choice(["exif", "xmp", "takeout", "name", "folder", "user", "people"]),
+        help="Only photos whose date comes from there (see docs/dates.md).",
+    ),
     click.option("--path", metavar="GLOB", help="Only photos whose path matches."),
     click.option(
         "--min-faces",
@@ -99,7 +105,7 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
 )
 _FILTER_NAMES = (
     "min_age", "max_age", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
-    "max_interval", "sort", "reverse", "limit",
+    "max_interval", "undated", "date_source", "sort", "reverse", "limit",
 )  # fmt: skip
 _FIELDS = {"path": "path_glob", "reverse": "descending"}  # of a FaceFilter, named otherwise than the option
 

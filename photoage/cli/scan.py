@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Read every photo again, changed or not.")
 @click.option("--retry-errors", is_flag=True, help="Try photos again that could not be read before.")
 @click.option("--checksum", is_flag=True, help="Detect changes by content instead of size and date.")
+@click.option("--redate", is_flag=True, help="Take all dates anew, from metadata and names alone.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only list the photos that would be read.")
 @click.option("--limit", type=click.IntRange(min=1), help="Read at most this many photos.")
 @click.option(
@@ -54,7 +55,8 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     """Scan folders (or single photos) for faces and estimate their ages.
 
     Photos whose size and date have not changed since the last scan are not opened again. A photo
-    that cannot be read costs no other photo; `photoage errors` lists them.
+    that cannot be read costs no other photo; `photoage errors` lists them. A photo whose sidecar or
+    Takeout file is new, changed or gone gets its date anew.
 
     \b
     Example:

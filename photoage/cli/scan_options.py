@@ -29,6 +29,28 @@ precision_option = click.option(
     help="Arithmetic of the age model: 8-bit integers (CPU only), bf16 or fp16, or float32.",
 )
 
+
+class Sources(click.ParamType[tuple[str, ...]]):
+    """Sources of dates, in the order in which they are asked: `xmp,exif`."""
+
+    name = "sources"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        from photoage.records import DATE_SOURCES
+
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word.strip().lower() for word in str(value).split(","))
+        for word in words:
+            if word not in DATE_SOURCES:
+                self.fail(f"{word!r} is not one of {', '.join(DATE_SOURCES)}", param, ctx)
+        if len(set(words)) < len(words):
+            self.fail(f"{value!r} names a source twice", param, ctx)
+        return words
+
+
 _SHARED: tuple[Callable[[Function], Function], ...] = (
     click.option(
         "-E",
@@ -39,6 +61,14 @@ _SHARED: tuple[Callable[[Function], Function], ...] = (
     ),
     click.option("-L", "--follow", is_flag=True, help="Follow symbolic links."),
     click.option("--one-file-system", is_flag=True, help="Do not enter other file systems."),
+    click.option(
+        "--dates",
+        type=Sources(),
+        metavar="SOURCES",
+        default="xmp,exif,takeout,name,folder",
+        show_default=True,
+        help="Where photos' dates may come from, the first that has one counts (see docs/dates.md).",
+    ),
     click.option(
         "-j",
         "--workers",
@@ -198,6 +228,7 @@ def report(context: Context, summary: ScanSummary) -> None:
     parts = [
         (counts.done, "read"),
         (counts.re_estimated, "re-estimated"),
+        (counts.redated, "dated anew"),
         (counts.unchanged, "unchanged"),
         (counts.relinked, "moved"),
         (counts.duplicates, "duplicate" if counts.duplicates == 1 else "duplicates"),

@@ -16,8 +16,9 @@ SORTS: tuple[str, ...] = get_args(Sort)
 class FaceFilter:
     """Which faces, in what order. Bounds are inclusive; None does not restrict.
 
-    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo; dates
-    are the camera's, so photos without one never match them. `path_glob` is described in
+    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo. A photo
+    whose date is a year or a month matches dates if one of its days does, one without a date never.
+    `undated`: only those; `date_source`: only photos with a date from there. `path_glob` is described in
     docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
     a date come last either way. Raises `UsageError` when the filter makes no sense.
     """
@@ -31,6 +32,8 @@ class FaceFilter:
     max_faces: int | None = None
     min_score: float | None = None
     max_interval: float | None = None
+    undated: bool = False
+    date_source: str | None = None
     sort: Sort = "path"
     descending: bool = False
     limit: int | None = None
@@ -46,5 +49,7 @@ class FaceFilter:
                 raise UsageError(f"`{field.name}` {value} makes no sense")
         if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
             raise UsageError("`path_glob` is empty or holds a NUL character: nothing can match")
+        if self.undated and (self.from_date or self.to_date or self.date_source):
+            raise UsageError("`undated` cannot be combined with dates or their source: nothing can match")
         if self.sort not in SORTS:
             raise UsageError(f"`sort` {self.sort}: choose one of {', '.join(SORTS)}")

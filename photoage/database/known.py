@@ -42,6 +42,7 @@ class KnownPhoto:
     detector_id: int | None
     detect_key: str | None
     error_kind: str | None
+    sidecars: str | None
     estimated: bool
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import datetime, time
+from datetime import date
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -14,8 +14,10 @@ from sqlalchemy import (
     Engine,
     Select,
     Text,
+    and_,
     func,
     literal,
+    or_,
     select,
     type_coerce,
 )
@@ -189,10 +191,12 @@ class _Range(NamedTuple):
     low: Any
     high: Any
     indexed: Any = None  # the condition of a partial index
+    also: tuple[Any, ...] = ()  # values outside the range that count as inside
 
     def test(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
-        low = [] if self.low is None else [column >= self.low]
-        return low if self.high is None else [*low, column <= self.high]
+        inside = [] if self.low is None else [column >= self.low]
+        inside += [] if self.high is None else [column <= self.high]
+        return [or_(and_(*inside), column.in_(self.also))] if self.also else inside
 
     def ids(self) -> Select[int]:
         condition = [] if self.indexed is None else [self.indexed]
@@ -206,12 +210,22 @@ def _ranges(wanted: FaceFilter) -> list[_Range]:
             _Range(EstimateRow.id, EstimateRow.age, wanted.min_age, wanted.max_age, EstimateRow.current)
         )
     if wanted.from_date or wanted.to_date:
-        first = wanted.from_date and datetime.combine(wanted.from_date, time.min)
-        last = wanted.to_date and datetime.combine(wanted.to_date, time.max)
-        found.append(_Range(Photo.id, Photo.taken_at, first, last))
+        # A date that is less precise is the beginning of the texts of all that it may mean, and sorts before.
+        first, *vague = _beginnings(wanted.from_date) if wanted.from_date else [None]
+        last = wanted.to_date and f"{wanted.to_date}~"
+        found.append(_Range(Photo.id, Photo.taken_at, first, last, also=tuple(vague)))
     if wanted.path_glob and (folder := folder_of(wanted.path_glob)):
         found.append(_Range(Photo.id, Photo.path, folder, folder[:-1] + chr(ord(os.sep) + 1)))
     return found
+
+
+def _beginnings(day: date) -> list[str]:
+    """The first text of dates on this day or later; and the month and year that this day is within."""
+    if (day.month, day.day) == (1, 1):
+        return [f"{day.year:04}"]
+    return (
+        [f"{day:%Y-%m}", f"{day.year:04}"] if day.day == 1 else [f"{day}", f"{day:%Y-%m}", f"{day.year:04}"]
+    )
 
 
 def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) -> Select[Any]:
@@ -256,6 +270,10 @@ def _tests(
         yield from item.test(column(item.column))
     if wanted.path_glob is not None:
         yield from path_tests(column(Photo.path), wanted.path_glob)
+    if wanted.undated:
+        yield column(Photo.taken_at).is_(None)
+    if wanted.date_source is not None:
+        yield Photo.date_source == wanted.date_source
     if wanted.min_score is not None:
         yield Face.det_score >= wanted.min_score
     if wanted.max_interval is not None:
@@ -279,7 +297,7 @@ def _only_estimates(wanted: FaceFilter) -> bool:
     """Whether the filter asks about nothing but ages and intervals."""
     elsewhere = (
         wanted.from_date, wanted.to_date, wanted.path_glob, wanted.min_faces, wanted.max_faces,
-        wanted.min_score,
+        wanted.min_score, wanted.date_source, wanted.undated or None,
     )  # fmt: skip
     return all(value is None for value in elsewhere)
 

@@ -160,7 +160,12 @@ class Store:
         """
         # All writers in the same order: one may have to wait for another, but no two for each other.
         photos = sorted({photo[0].path: photo for photo in photos}.values(), key=lambda photo: photo[0].path)
-        ids = self._put([self._photo_row(file, **self._content(faces), **_DONE) for file, faces, _ in photos])
+        ids = self._put(
+            [
+                self._photo_row(file, **_dated(file), **self._content(faces), **_DONE)
+                for file, faces, _ in photos
+            ]
+        )
         self._drop_faces(ids)
         rows = [
             _face_row(photo_id, index, face)
@@ -183,10 +188,10 @@ class Store:
         """
         same = and_(Photo.path == file.path, Photo.size == file.size, Photo.mtime_ns == file.mtime_ns)
         known = self._connection.scalar(select(Photo.id).where(same))
-        stale = {} if known else dict.fromkeys(_CONTENT)
+        stale = {} if known else dict.fromkeys((*_CONTENT, "taken_at", "date_source"))
         line = " ".join(message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
         error = {"status": "unreadable", "error_kind": kind, "error_message": line[:MAX_MESSAGE]}
-        ids = self._put([self._photo_row(file, **error, **stale)])
+        ids = self._put([self._photo_row(file, sidecars=file.sidecars, **error, **stale)])
         if not known:
             self._drop_faces(ids)
         return ids[0]
@@ -195,14 +200,21 @@ class Store:
     def touch(self, photo_id: int, file: PhotoFile) -> None:
         """The photo's file has another time or size stamp but the same content: keep its faces."""
         photo = update(Photo).where(Photo.id == photo_id)
-        self._connection.execute(photo.values(size=file.size, mtime_ns=file.mtime_ns, **_DONE))
+        self._connection.execute(
+            photo.values(size=file.size, mtime_ns=file.mtime_ns, **_dated(file), **_DONE)
+        )
+
+    @all_or_nothing
+    def redate(self, photo_id: int, file: PhotoFile) -> None:
+        """The photo was dated anew, and nothing else."""
+        self._connection.execute(update(Photo).where(Photo.id == photo_id).values(**_dated(file)))
 
     @all_or_nothing
     def relink(self, photo_id: int, file: PhotoFile) -> None:
         """The photo moved to `file`: keep its faces, drop what was stored under the new path."""
         execute = self._connection.execute
         execute(delete(Photo).where(Photo.path == file.path, Photo.id != photo_id))
-        moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns}
+        moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns, **_dated(file)}
         execute(update(Photo).where(Photo.id == photo_id).values(**moved, **_DONE))
 
     @all_or_nothing
@@ -210,7 +222,7 @@ class Store:
         """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
         execute = self._connection.execute
         source = execute(select(*_columns(Photo, *_COPIED)).where(Photo.id == source_photo_id)).one()
-        (photo_id,) = self._put([self._photo_row(file, **source._asdict(), **_DONE)])
+        (photo_id,) = self._put([self._photo_row(file, **_dated(file), **source._asdict(), **_DONE)])
         if photo_id == source_photo_id:
             return photo_id
         self._drop_faces([photo_id])
@@ -321,8 +333,8 @@ _KEYS: dict[type[Base], tuple[str, ...]] = {
     EstimateRow: ("face_id", "checkpoint_id", "age_source"),
 }
 # What reading a photo's content gave, apart from its faces.
-_CONTENT = ("content_hash", "width", "height", "taken_at", "detector_id", "detect_key")
-_COPIED = (*_CONTENT, "date_source", "turn", "pages")
+_CONTENT = ("content_hash", "width", "height", "detector_id", "detect_key")
+_COPIED = (*_CONTENT, "turn", "pages")
 _DONE = {"status": "done", "error_kind": None, "error_message": None}
 
 
@@ -332,6 +344,11 @@ def _names(table: type[Base]) -> list[str]:
 
 def _columns(table: type[Base], *names: str) -> list[Any]:
     return [getattr(table, name) for name in names]
+
+
+def _dated(file: PhotoFile) -> dict[str, Any]:
+    """What dating a photo gave: it depends on names and sidecars too, so that copies differ in it."""
+    return {"sidecars": file.sidecars, "taken_at": file.taken_at, "date_source": file.date_source}
 
 
 def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:

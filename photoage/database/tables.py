@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from photoage.records import storable_ns
+from photoage.records import PhotoDate, storable_ns
 
 # --- values -----------------------------------------------------------------------------------
 
@@ -102,6 +102,15 @@ class PathText(TypeDecorator[str]):
         return decode_path(value)  # type: ignore[arg-type]  # every column of this type is NOT NULL
 
 
+class OptionalPathText(PathText):
+    """The same where there may be none."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str:
+        return value if value is None else super().process_result_value(value, dialect)  # type: ignore[return-value]
+
+
 class Nanoseconds(TypeDecorator[int]):
     """A file's time. Some file systems go beyond what 64 bits hold, to where no real file is."""
 
@@ -125,17 +134,23 @@ class UtcTime(TypeDecorator[datetime]):
         return _read_time(value)
 
 
-class LocalTime(TypeDecorator[datetime]):
-    """A camera's clock, stored as ISO 8601 text without a zone: 2026-01-31T12:00:00."""
+class DateText(TypeDecorator[PhotoDate]):
+    """A date of any precision, stored as ISO 8601 text without a zone: 1984, 2026-01-31T12:00:00.
+
+    Compared with texts, it is one.
+    """
 
     impl = PLAIN_TEXT
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        return None if value is None else value.replace(tzinfo=None).isoformat()
+    def process_bind_param(self, value: PhotoDate | str | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return _read_time(value)
+    def process_result_value(self, value: str | None, dialect: Dialect) -> PhotoDate | None:
+        try:
+            return None if value is None else PhotoDate.parse(value)
+        except (TypeError, ValueError) as error:
+            raise DamagedValueError(str(error)) from error
 
 
 # PostgreSQL uses up an id with every attempt to insert a row that is there already; SQLite's have 64 bits.
@@ -184,6 +199,7 @@ RUN_COUNTS = (
     "relinked",
     "duplicates",
     "re_estimated",
+    "redated",
     "faces",
 )
 
@@ -211,6 +227,7 @@ class ScanRun(Base):
     relinked: Mapped[int] = mapped_column(default=0)
     duplicates: Mapped[int] = mapped_column(default=0)
     re_estimated: Mapped[int] = mapped_column(default=0)
+    redated: Mapped[int] = mapped_column(default=0, server_default="0")
     faces: Mapped[int] = mapped_column(default=0)
 
 
@@ -239,9 +256,10 @@ class Photo(Base):
     content_hash: Mapped[str | None] = mapped_column(index=True)
     width: Mapped[int | None]
     height: Mapped[int | None]
-    taken_at: Mapped[datetime | None] = mapped_column(LocalTime, index=True)
+    taken_at: Mapped[PhotoDate | None] = mapped_column(DateText, index=True)
     date_source: Mapped[str | None]
-    sidecars: Mapped[str | None]  # names, sizes and times of the files beside it that may hold its date
+    # The fingerprint of the files beside it that tell about it; NULL: dated by a version that knew none.
+    sidecars: Mapped[str | None] = mapped_column(OptionalPathText)
     turn: Mapped[int] = mapped_column(
         default=0, server_default="0"
     )  # degrees clockwise, beyond its orientation

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from photoage.database.query import FIELDS, FaceRow
 from photoage.database.tables import encode_path
 from photoage.errors import PhotoageError
+from photoage.records import PhotoDate
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
 ROWS = 50_000  # of one row group: some MB in memory, and large enough to compress well
 INTEGERS = ("face_index", "photo_width", "photo_height", "page")
 TEXTS = ("path", "detector", "checkpoint")
-WORDS = ("date_source", "person", "age_source")
-TIMES = ("taken_at", "scanned_at")
+WORDS = ("taken_at", "date_source", "person", "age_source")
 
 
 def write_parquet(rows: Iterable[FaceRow], file: BinaryIO) -> int:
     """Parquet, in row groups of ROWS; never holds more rows in memory. Returns how many it wrote.
 
-    `taken_at` is a timestamp without a zone, `scanned_at` one in UTC. Raises `PhotoageError` when
-    pyarrow is not installed.
+    `scanned_at` is a timestamp in UTC, `taken_at` text, for it may be a year alone. Raises `PhotoageError`
+    when pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -87,14 +87,12 @@ def _stored(row: FaceRow) -> FaceRow:
 
 
 def _typed(row: FaceRow) -> tuple[Any, ...]:
-    """The values with times as datetimes."""
+    """The values, `scanned_at` as a datetime."""
     values = _stored(row)._asdict()
     try:
-        for name in TIMES:
-            if values[name] is not None:
-                values[name] = datetime.fromisoformat(values[name])
-        values["scanned_at"] = values["scanned_at"].astimezone(UTC)
-        values["taken_at"] = values["taken_at"] and values["taken_at"].replace(tzinfo=None)
+        values["scanned_at"] = datetime.fromisoformat(values["scanned_at"]).astimezone(UTC)
+        if values["taken_at"] is not None:
+            PhotoDate.parse(values["taken_at"])
     except (AttributeError, TypeError, ValueError) as error:
         raise PhotoageError(f"{row.path}: the database holds a time that is none ({error})") from error
     return tuple(values.values())
@@ -107,12 +105,12 @@ def _arrow_type(name: str) -> pyarrow.DataType:
         return pyarrow.string()
     if name in INTEGERS:
         return pyarrow.int32()
-    if name in TIMES:
-        return pyarrow.timestamp("us", tz="UTC" if name == "scanned_at" else None)
+    if name == "scanned_at":
+        return pyarrow.timestamp("us", tz="UTC")
     return pyarrow.float64()
 
 
 def _sqlite_type(name: str) -> str:
-    if name in TEXTS or name in WORDS or name in TIMES:
+    if name in TEXTS or name in WORDS or name == "scanned_at":
         return "TEXT"
     return "INTEGER" if name in INTEGERS else "REAL"

@@ -6,7 +6,7 @@ Every function takes plain records and returns plain records, so that any engine
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -17,8 +17,10 @@ from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.gpu_server import RemoteDetector, ServerAddress
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
+from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes
 from photoage.records import (
+    DATE_SOURCES,
     DecodedPhoto,
     Detection,
     DetectOptions,
@@ -46,6 +48,7 @@ class ReadOptions:
     max_pixels: int = DecodeOptions().max_pixels
     margin: int = 0  # pixels of surroundings on each side of a crop, for training
     server: ServerAddress | None = None  # detect there instead of in the worker
+    dates: tuple[str, ...] = DATE_SOURCES  # asked for a photo's date, in this order; none: it gets no date
 
     @property
     def max_bytes(self) -> int:
@@ -58,7 +61,7 @@ class ReadPhoto:
     """One photo after reading: the file as it was when read, its faces, and their crops.
 
     `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`. `known`: its content is one of those
-    that the reader was told are known; of `faces`, only the hash was filled in.
+    that the reader was told are known, or was not wanted; of `faces`, at most the hash was filled in.
     """
 
     file: PhotoFile
@@ -68,10 +71,17 @@ class ReadPhoto:
     known: bool = False
 
 
-def hash_photo(path: str, options: ReadOptions) -> tuple[PhotoFile, str]:
-    """Identity of a file's content, without decoding it. Raises `DecodeError`."""
+def hash_photo(path: str, options: ReadOptions, sidecars: str = "") -> tuple[PhotoFile, str]:
+    """A dated file and the identity of its content, without decoding it. Raises `DecodeError`."""
     file, data = read_file(path, options.max_bytes)
-    return file, content_hash(data)
+    return _dated(file, options, sidecars, data), content_hash(data)
+
+
+def date_only(file: PhotoFile, options: ReadOptions) -> ReadPhoto:
+    """A photo's date again, from no more of it than its metadata. Raises `DecodeError`."""
+    return ReadPhoto(
+        date_photo(file, options.dates), PhotoFaces("", 0, 0, ()), _no_crops(options), known=True
+    )
 
 
 def read_photo(
@@ -79,19 +89,21 @@ def read_photo(
     options: ReadOptions,
     landmarks: FloatArray | None = None,
     hashes: Container[str] = frozenset(),
+    sidecars: str = "",
 ) -> ReadPhoto:
-    """Decode one photo and cut the crops of its faces.
+    """Decode one photo, date it, and cut the crops of its faces.
 
     With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count. A photo
     whose content is among `hashes` is not even decoded. Raises `DecodeError`.
     """
     file, data = read_file(path, options.max_bytes)
+    file = _dated(file, options, sidecars, data)
     digest = content_hash(data)
     if digest in hashes:
-        return ReadPhoto(file, PhotoFaces(digest, 0, 0, None, ()), _no_crops(options), known=True)
+        return ReadPhoto(file, PhotoFaces(digest, 0, 0, ()), _no_crops(options), known=True)
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
-        faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, ())
+        faces = PhotoFaces(digest, photo.width, photo.height, ())
         return ReadPhoto(file, faces, _cut(photo, landmarks, options))
     wanted = DECODE_MARGIN * options.detect.det_size
     photo = decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted))
@@ -100,8 +112,12 @@ def read_photo(
     if photo.scale < 1 and smallest * photo.scale < SMALL_FACE:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
     crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options)
-    faces = PhotoFaces(digest, photo.width, photo.height, photo.taken_at, tuple(found))
+    faces = PhotoFaces(digest, photo.width, photo.height, tuple(found))
     return ReadPhoto(file, faces, crops, _detector(options).providers[0])
+
+
+def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:
+    return date_photo(replace(file, sidecars=sidecars), options.dates, data)
 
 
 def _detect(photo: DecodedPhoto, options: ReadOptions) -> list[Detection]:

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from photoage.errors import DecodeError, UsageError
+from photoage.errors import DecodeError
 from photoage.paths import is_remote
 from photoage.photos import remote
 from photoage.photos.embedded_dates import FoundDate, Meaning, embedded_dates, packet_dates
 from photoage.photos.path_dates import date_of_name, dates_of_folders
 from photoage.photos.sidecar_files import MAX_SIDECAR, sidecar_names
 from photoage.photos.takeout import SUFFIX, taken_time
-from photoage.records import PhotoDate, PhotoFile
+from photoage.records import DATE_SOURCES, PhotoDate, PhotoFile
 
-DATE_SOURCES = ("xmp", "exif", "takeout", "name", "folder")  # the words of --dates, in their usual order
 _EMBEDDED = ("xmp", "exif")
 
+_FAILURES = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error)
 FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans back to early photography
 
 # Days that clocks start from, at any time of them: Unix, DOS and the FAT file system.
@@ -35,40 +37,24 @@ _RESETS = frozenset(
 _EPOCH_ZONES = frozenset(f"1969-12-31T{hour:02}:00:00" for hour in range(10, 24))  # Unix's, west of Greenwich
 
 
-class DatedPhoto(NamedTuple):
-    """The date of a photo and the source that told it; both None if none did."""
-
-    taken_at: PhotoDate | None = None
-    source: str | None = None
-
-
-def check_sources(sources: Sequence[str]) -> tuple[str, ...]:
-    """The sources, each a word of DATE_SOURCES. Raises `UsageError` for others, doubles and none."""
-    for source in sources:
-        if source not in DATE_SOURCES:
-            raise UsageError(f"--dates {source}: is no source of dates; there are {', '.join(DATE_SOURCES)}")
-    if not sources or len(set(sources)) < len(sources):
-        raise UsageError("--dates: name every source once")
-    return tuple(sources)
-
-
 def date_photo(
     file: PhotoFile, sources: Sequence[str] = DATE_SOURCES, data: bytes | None = None
-) -> DatedPhoto:
-    """The date of the photo `file`, from the first of the `sources` that tells a believable one.
+) -> PhotoFile:
+    """The photo with its date, from the first of the `sources` that tells a believable one; or with none.
 
     Reads metadata alone, from `data` if the file's bytes are at hand. Dates of modification count last, when
     no source has any other. Raises `DecodeError` of kind `vanished` or `unreadable`.
     """
     today = date.today()
-    modified: list[FoundDate] = []
+    modified: FoundDate | None = None
     for found in _candidates(file, sources, data):
-        if not believable(found.date, today):
-            continue
-        if found.meaning is not Meaning.MODIFIED:
-            return DatedPhoto(found.date, found.source)
-        modified.append(found)
-    return DatedPhoto(modified[0].date, modified[0].source) if modified else DatedPhoto()
+        if believable(found.date, today):
+            if found.meaning is not Meaning.MODIFIED:
+                return replace(file, taken_at=found.date, date_source=found.source)
+            modified = modified or found
+    if modified is None:
+        return replace(file, taken_at=None, date_source=None)
+    return replace(file, taken_at=modified.date, date_source=modified.source)
 
 
 def believable(found: PhotoDate, today: date) -> bool:
@@ -112,11 +98,13 @@ def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> 
 def _embedded(path: str, data: bytes | None) -> list[FoundDate]:
     if data is None and is_remote(path):
         data = remote.read_file(path, None)[1]
-    if data is not None:
-        return embedded_dates(io.BytesIO(data))
     try:
+        if data is not None:
+            return embedded_dates(io.BytesIO(data))
         with _opened(path) as opened:
             return embedded_dates(opened)
+    except _FAILURES:
+        return []  # damaged beyond what the readers foresee
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DecodeError("vanished", f"{path}: the file is gone") from error
     except OSError as error:

@@ -20,12 +20,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoTask:
-    """A photo to read. With `landmarks`, only its crops are needed; with one of `hashes`, nothing is."""
+    """A photo to read. With `landmarks`, only its crops are needed; with one of `hashes`, nothing is.
+
+    With `only_date`, nothing but its date is.
+    """
 
     file: PhotoFile
     known: KnownPhoto | None = None
     landmarks: FloatArray | None = None
     hashes: frozenset[str] = frozenset()
+    only_date: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

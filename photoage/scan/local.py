@@ -10,10 +10,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from photoage.faces.gpu_server import DetectionServer
-from photoage.faces.read import ReadOptions, ReadPhoto, hash_photo, read_photo
+from photoage.faces.read import ReadOptions, ReadPhoto, date_only, hash_photo, read_photo
 from photoage.machine import available_cores
 from photoage.pool import Outcome, PhotoPool
-from photoage.records import PhotoFile
+from photoage.records import FloatArray, PhotoFile
 from photoage.scan.device import check_driver, local_device
 from photoage.scan.engine import Finished, Looked, T, Task
 from photoage.scan.model_files import ScanModels
@@ -63,10 +63,14 @@ class LocalEngine:
         options = read_options(self._options, self.models)
         source = iter(files)
         while group := list(islice(source, COMPARED)):
-            yield list(self._pool.run(hash_photo, group, lambda file: (file.file.path, options)))
+            yield list(
+                self._pool.run(
+                    hash_photo, group, lambda photo: (photo.file.path, options, photo.file.sidecars)
+                )
+            )
 
     def read(self, tasks: Iterable[Task]) -> Iterator[list[Finished[Task]]]:
-        outcomes = self._pool.run_with_pauses(read_photo, tasks, self._begin, PAUSE)
+        outcomes = self._pool.run_with_pauses(run_task, tasks, self._begin, PAUSE)
         waiting: list[Outcome[Task, ReadPhoto]] = []
         for outcome in outcomes:
             if outcome is not None:
@@ -92,10 +96,12 @@ class LocalEngine:
         """What a worker is told of a task; nothing where there is nothing to do."""
         if isinstance(task, Looked):
             return None
+        if task.only_date:
+            return task.file, read_options(self._options, self.models), None, task.hashes, True
         running = self._run()
         if not task.hashes:
             running.predictor.start()  # which is sure to be needed, and takes as long to load as many photos
-        return task.file.path, running.options, task.landmarks, task.hashes
+        return task.file, running.options, task.landmarks, task.hashes, False
 
     def _run(self) -> _Running:
         """The models. They are there from the first photo on that is to be read, and not before."""
@@ -114,6 +120,19 @@ class LocalEngine:
         return self._running
 
 
+def run_task(
+    file: PhotoFile,
+    options: ReadOptions,
+    landmarks: FloatArray | None,
+    hashes: frozenset[str],
+    only_date: bool,
+) -> ReadPhoto:
+    """What a worker process does for a `PhotoTask`. Raises `DecodeError`."""
+    if only_date:
+        return date_only(file, options)
+    return read_photo(file.path, options, landmarks, hashes, file.sidecars)
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     """What photos are read with."""
@@ -126,7 +145,11 @@ class _Running:
 
 def read_options(options: ScanOptions, models: ScanModels) -> ReadOptions:
     return ReadOptions(
-        models.detector, models.info.crop_size, detect=options.detect, max_pixels=options.max_pixels
+        models.detector,
+        models.info.crop_size,
+        detect=options.detect,
+        max_pixels=options.max_pixels,
+        dates=options.dates,
     )
 
 

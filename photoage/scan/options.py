@@ -8,7 +8,7 @@ from typing import Any
 from photoage.photos.decode import DecodeOptions
 from photoage.photos.walk import WalkOptions
 from photoage.pool import PHOTO_TIMEOUT
-from photoage.records import DetectOptions
+from photoage.records import DATE_SOURCES, DetectOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class ScanOptions:
     force: bool = False
     retry_errors: bool = False
     checksum: bool = False
+    dates: tuple[str, ...] = DATE_SOURCES
+    redate: bool = False
     limit: int | None = None
     prune: bool = False
     engine: str = "local"  # or `ray`

@@ -18,6 +18,7 @@ class Action(Enum):
     UNCHANGED = "unchanged"
     COMPARE = "compare"  # its content may be known already: an edit of the date only, a move, a duplicate
     READ = "read"
+    DATE = "date"  # its faces are known; files beside it have changed, or its date is asked for anew
     ESTIMATE = "estimate"  # its faces are known, but not their ages by this checkpoint
 
 
@@ -35,7 +36,7 @@ class Planned:
 
     @property
     def is_to_read(self) -> bool:
-        return self.action in (Action.READ, Action.ESTIMATE) or bool(self.hashes)
+        return self.action in (Action.READ, Action.ESTIMATE, Action.DATE) or bool(self.hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class PlanOptions:
     force: bool = False
     retry_errors: bool = False
     checksum: bool = False
+    redate: bool = False
     defer: bool = False
 
     @classmethod
@@ -61,6 +63,7 @@ class PlanOptions:
             force=options.force,
             retry_errors=options.retry_errors,
             checksum=options.checksum,
+            redate=options.redate,
             # A limit counts photos that were read, not those that turned out to be known.
             defer=options.limit is not None,
         )
@@ -127,7 +130,10 @@ class Plan:
                 return Planned(file, known, Action.READ if retry else Action.UNCHANGED)
             if options.checksum and known.content_hash is not None:
                 return self._compare(file, known, frozenset([known.content_hash]))
-            return Planned(file, known, options.without_change(known))
+            action = options.without_change(known)
+            if action is Action.UNCHANGED and (options.redate or file.sidecars != known.sidecars):
+                action = Action.DATE
+            return Planned(file, known, action)
         if file.size in unsettled:
             return Planned(file, known, Action.COMPARE)
         if file.size in hashes:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from photoage.errors import CheckpointError, DetectorError, PhotoageError
-from photoage.faces.read import hash_photo, read_photo
+from photoage.faces.read import hash_photo
 from photoage.pool import Outcome, PhotoPool
-from photoage.scan.local import estimate, read_options
+from photoage.records import PhotoFile
+from photoage.scan.local import estimate, read_options, run_task
 from photoage.scan.model_files import ScanModels, resolve_models
 from photoage.scan.options import ScanOptions
 
@@ -43,11 +44,19 @@ class Job:
         return models
 
 
-def row(number: int, path: str, landmarks: Any = None, hashes: Iterable[str] = ()) -> Column:
+def row(
+    number: int,
+    file: PhotoFile,
+    landmarks: Any = None,
+    hashes: Iterable[str] = (),
+    only_date: bool = False,
+) -> Column:
     """What an actor needs to know of the photo with this number in its round. Paths may be any bytes."""
     return {
         "number": number,
-        "path": os.fsencode(path),
+        "path": os.fsencode(file.path),
+        "sidecars": os.fsencode(file.sidecars),
+        "only_date": only_date,
         "landmarks": None if landmarks is None else landmarks.tobytes(),
         "hashes": " ".join(hashes),
     }
@@ -74,7 +83,7 @@ class _FileActor:
             return column([error])
 
     def _arguments(self, row: Column) -> tuple[Any, ...]:
-        return (os.fsdecode(row["path"]), self._options)
+        return os.fsdecode(row["path"]), self._options, os.fsdecode(row["sidecars"])
 
 
 class HashActor(_FileActor):
@@ -88,12 +97,13 @@ class ReadActor(_FileActor):
     """Items are `Outcome(number, ReadPhoto)`."""
 
     def __call__(self, table: Any) -> Column:
-        return self._run(read_photo, table)
+        return self._run(run_task, table)
 
     def _arguments(self, row: Column) -> tuple[Any, ...]:
         marks = row["landmarks"]
         landmarks = None if marks is None else np.frombuffer(marks, np.float32).reshape(-1, 5, 2)
-        return (*super()._arguments(row), landmarks, frozenset(row["hashes"].split()))
+        file = PhotoFile(os.fsdecode(row["path"]), 0, 0, os.fsdecode(row["sidecars"]))
+        return file, self._options, landmarks, frozenset(row["hashes"].split()), row["only_date"]
 
 
 class EstimateActor:

@@ -62,7 +62,7 @@ class RayEngine:
     def hash(self, files: Iterable[Planned]) -> Iterator[list[Outcome[Planned, tuple[PhotoFile, str]]]]:
         source = iter(files)
         while group := list(islice(source, ROUND)):
-            rows = [row(number, planned.file.path) for number, planned in enumerate(group)]
+            rows = [row(number, planned.file) for number, planned in enumerate(group)]
             # All of them before the first is used: the actors of a dataset that waits keep their CPUs.
             hashed = [outcome for found in self._run(rows, HashActor) for outcome in found]
             yield [replace(outcome, task=group[outcome.task]) for outcome in hashed]
@@ -81,7 +81,10 @@ class RayEngine:
             yield from self._read(group)
 
     def _read(self, group: list[PhotoTask]) -> Iterator[list[Finished[Task]]]:
-        rows = [row(number, task.file.path, task.landmarks, task.hashes) for number, task in enumerate(group)]
+        rows = [
+            row(number, task.file, task.landmarks, task.hashes, task.only_date)
+            for number, task in enumerate(group)
+        ]
         stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)
         for found in self._run(rows, *stages):
             yield [(replace(outcome, task=group[outcome.task]), ages) for outcome, ages in found]

@@ -66,6 +66,8 @@ class Record:
             elif photo is None:
                 assert outcome.failure is not None
                 self._fail(task.file, task.known, outcome.failure)
+            elif task.only_date:
+                self._date(task, photo)
             elif photo.known:
                 copy, digest = Planned(photo.file, task.known, Action.COMPARE), photo.faces.content_hash
                 if not self._reuse(copy, digest):
@@ -161,12 +163,20 @@ class Record:
 
     def _estimate_again(self, task: PhotoTask, photo: ReadPhoto, estimates: list[Estimate]) -> None:
         if task.known is not None and photo.faces.content_hash == task.known.content_hash:
+            self._store.redate(task.known.id, photo.file)
             self._store.add_estimates(task.known.id, estimates)
             self.counts.re_estimated += 1
         else:
             # The file changed between the walk and now: its landmarks are another picture's.
             changed = DecodeError("changed", f"{task.file.path}: changed during the scan")
             self._fail(task.file, task.known, changed)
+
+    def _date(self, task: PhotoTask, photo: ReadPhoto) -> None:
+        if task.known is not None:
+            self._store.redate(task.known.id, photo.file)
+            if task.known.status == "missing":
+                self._store.mark_present(task.known.id)
+            self.counts.redated += 1
 
     def _fail(self, file: PhotoFile, known: KnownPhoto | None, failure: DecodeError) -> None:
         if failure.kind in ("vanished", "changed"):

@@ -52,8 +52,13 @@ class Tasks:
 
     def of(self, photos: Iterable[Planned]) -> Iterator[PhotoTask]:
         for photo in photos:
-            if self._must_stop() or self._started == self._limit:
+            if self._must_stop():
                 return
+            if photo.action is Action.DATE:
+                yield PhotoTask(photo.file, photo.known, only_date=True)
+                continue
+            if self._started == self._limit:
+                continue  # only dates are taken from here on
             self._started += 1
             landmarks = None
             if photo.action is Action.ESTIMATE and photo.known is not None:

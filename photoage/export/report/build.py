@@ -100,7 +100,8 @@ class _Page:
         self._models["detector"].add(visible(row.detector))
         number = self._folders.setdefault(folder, len(self._folders))
         ages = [round(age, 1) for age in (row.age, row.age_low, row.age_high)]
-        entry = [*ages, row.taken_at or "", number, visible(name), _quoted(name, remote=is_remote(folder))]
+        when = row.taken_at or "", row.date_source or ""
+        entry = [*ages, *when, number, visible(name), _quoted(name, remote=is_remote(folder))]
         return entry if crop.problem is None else [*entry, visible(crop.problem)]
 
     def totals(self, wanted: FaceFilter) -> dict[str, Any]:
@@ -122,7 +123,9 @@ def _in_words(wanted: FaceFilter) -> str:
     return ", ".join(
         f"{names.get(field.name, field.name).replace('_', ' ')} {visible(str(value))}"
         for field in fields(wanted)
-        if field.name not in ("sort", "descending") and (value := getattr(wanted, field.name)) is not None
+        if field.name not in ("sort", "descending")
+        and (value := getattr(wanted, field.name)) is not None
+        and value is not False
     )
 
 

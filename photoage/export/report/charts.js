@@ -41,7 +41,7 @@ const agesInWords = (bins) =>
   bins.map((number, bin) => (number ? `${agesOf(bin)}, ${count(number)}` : "")).filter(Boolean).join("; ") || "no faces";
 
 /** Where a date is in time, in months. */
-const month = (date) => Number(date.slice(0, 4)) * 12 + Number(date.slice(5, 7)) - 1;
+const month = (date) => Number(date.slice(0, 4)) * 12 + Number(date.slice(5, 7) || 1) - 1;
 const PERIODS = [1, 3, 6, 12, 24, 60, 120, 240, 600]; // months
 
 function periodName(start, months) {
@@ -66,7 +66,7 @@ function drawTime() {
   const ages = Array.from({ length: columns }, () => []);
   let undated = 0;
   for (const face of shown) {
-    if (!face.taken) { undated++; continue; }
+    if (!face.taken || (months < 12 && face.taken.length === 4)) { undated++; continue; }
     const column = Math.floor((month(face.taken) - start) / months);
     cells[column][Math.floor(face.years / BIN)]++;
     ages[column].push(face.age);
@@ -96,7 +96,7 @@ function drawTime() {
   $("time").replaceChildren(chart);
   $("time-note").textContent =
     `Across: when a photo was taken; upwards: estimated age. The stronger the colour, the more faces, up to ${count(peak)}.` +
-    (undated ? ` ${some(undated, "face")} without a date ${undated === 1 ? "is" : "are"} not in it.` : "");
+    (undated ? ` ${some(undated, "face")} without ${months < 12 ? "a month" : "a date"} ${undated === 1 ? "is" : "are"} not in it.` : "");
   // Sorting all ages takes a while when there are many: not before somebody looks.
   $("time-table").ontoggle = () => $("time-table").open && timeTable(ages, (i) => periodName(start + i * months, months));
   $("time-table").ontoggle();

@@ -99,7 +99,9 @@ function makeCard(face, position) {
     link.append(make("span", kind, content), " ");
     link.lastElementChild.setAttribute("aria-hidden", "true");
   }
-  link.lastElementChild.before(make("span", "taken", day(face) || "no date"));
+  const taken = make("span", "taken", day(face) || "no date");
+  if (SOURCES[face.source]) taken.title = `The date is ${SOURCES[face.source]}`;
+  link.lastElementChild.before(taken);
   return card;
 }
 

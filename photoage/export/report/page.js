@@ -9,8 +9,8 @@ const folders = []; // [shown, URL]
 for (const block of document.querySelectorAll('script[type="application/json"]:not([id])')) {
   const more = JSON.parse(block.textContent);
   for (const folder of more.folders) folders.push(folder);
-  for (const [age, low, high, taken, folder, name, url, problem] of more.faces) {
-    faces.push({ age, low, high, years: Math.round(age), taken, folder, name, url, problem, number: faces.length });
+  for (const [age, low, high, taken, source, folder, name, url, problem] of more.faces) {
+    faces.push({ age, low, high, years: Math.round(age), taken, source, folder, name, url, problem, number: faces.length });
   }
   block.remove();
 }
@@ -36,6 +36,15 @@ function picture(face) {
 const count = (number) => number.toLocaleString("en");
 const some = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const day = (face) => face.taken.slice(0, 10);
+const SOURCES = {
+  exif: "in the photo's metadata",
+  xmp: "in XMP, in the photo or beside it",
+  takeout: "in Google Takeout",
+  name: "in the file's name",
+  folder: "in a folder's name",
+  user: "given by hand",
+  people: "by its people's ages",
+};
 const interval = (face) => `${Math.round(face.low)}\u2013${Math.round(face.high)}`;
 const inside = (folder) => (folder.endsWith(totals.separator) ? folder : folder + totals.separator);
 const path = (face) => inside(folders[face.folder][0]) + face.name;
@@ -64,7 +73,10 @@ const ORDERS = {
 function matchesOtherFilters(face) {
   if (inFolder && !inFolder[face.folder]) return false;
   if (!wanted.from && !wanted.to) return true;
-  return face.taken !== "" && (!wanted.from || day(face) >= wanted.from) && (!wanted.to || day(face) <= wanted.to);
+  if (face.taken === "") return false;
+  // Of a date that is a year or a month, one of its days must be within.
+  const after = !wanted.from || day(face) >= wanted.from || wanted.from.startsWith(day(face));
+  return after && (!wanted.to || day(face) <= wanted.to);
 }
 
 function update(change) {
