@@ -303,7 +303,7 @@ def test_an_error_of_the_programs_own_is_no_damage(database: Path, tmp_path: Pat
     with Store.open(path) as store:
         begin(store)
         with pytest.raises(ValueError, match="zip"):  # two faces, one estimate
-            store.save_many([(PhotoFile("/p/new.jpg", 1, 1), PhotoFaces("n", 1, 1, None, detections(2)),
+            store.save_many([(PhotoFile("/p/new.jpg", 1, 1), PhotoFaces("n", 1, 1, detections(2)),
                               [Estimate(1, 0, 2)])])  # fmt: skip
         store.commit()
         assert store.known.by_path(["/p/new.jpg"]) == {}

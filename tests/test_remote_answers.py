@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,7 +37,7 @@ def database(tmp_path: Path, sample_library: Path) -> Iterator[Path]:
     face = Detection((10.0, 10.0, 200.0, 200.0), np.zeros((5, 2), np.float32), 0.9)
     with Store.open(tmp_path / "p.db") as store:
         begin(store, roots=["memory://album"])
-        faces = PhotoFaces("c", width, height, datetime(2020, 1, 1), (face,))
+        faces = PhotoFaces("c", width, height, (face,))
         store.save_many([(file, faces, [Estimate(40, 30, 50)])])
         store.commit()
     yield tmp_path / "p.db"
