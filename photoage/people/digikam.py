@@ -52,11 +52,11 @@ def read_digikam(database: Path, known: Iterable[str]) -> dict[str, NamedPeople]
         if len(numbers) < 4 or not width or not height:
             continue
         inner = "/".join(part.strip("/") for part in (specific, relative, name) if part.strip("/"))
-        path = _path(identifier or "", f"/{inner}", by_name[name])
-        if path is not None:
+        photo = _path(identifier or "", f"/{inner}", by_name[name])
+        if photo is not None:
             x, y = numbers["x"] / width, numbers["y"] / height
             box = (x, y, x + numbers["width"] / width, y + numbers["height"] / height)
-            found[path].regions.append(NamedRegion(person, box))
+            found[photo].regions.append(NamedRegion(person, box))
     return dict(found)
 
 
@@ -64,7 +64,7 @@ def _path(identifier: str, inner: str, candidates: list[str]) -> str | None:
     """The known photo that is meant: at the place that digiKam tells, or the only one that ends so."""
     query = parse_qs(identifier.partition("?")[2])
     for root in (*query.get("path", ()), *query.get("mountpath", ())):
-        if (path := root.rstrip("/") + inner) in candidates:
+        if (path := f"{root.rstrip('/')}{inner}") in candidates:
             return path
     fitting = [path for path in candidates if path.endswith(inner)]
     return fitting[0] if len(fitting) == 1 else None

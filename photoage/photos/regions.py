@@ -6,6 +6,7 @@ A packet is untrusted XML: entities and document types are refused.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, ParseError
@@ -13,6 +14,8 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from photoage.photos.containers import read_blocks
+from photoage.photos.sidecar_files import MAX_SIDECAR, XMP, FolderSidecars
 from photoage.records import Box
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -39,6 +42,50 @@ class NamedPeople:
 
     regions: list[NamedRegion] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+
+    def add(self, other: NamedPeople) -> None:
+        self.regions += other.regions
+        self.names += other.names
+
+
+class FolderNames:
+    """Reads who is in photos, folder by folder: from both kinds of sidecar, the file, and Takeout's JSON."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+        self._sidecars = FolderSidecars([])
+
+    def people_of(self, path: str) -> NamedPeople:
+        """Who is in the photo at `path`; nothing of what cannot be read."""
+        folder, name = os.path.split(path)
+        if folder != self._folder:
+            self._folder = folder
+            try:
+                self._sidecars = FolderSidecars(os.listdir(folder))
+            except OSError:
+                self._sidecars = FolderSidecars([])
+        found = NamedPeople()
+        for sidecar in self._sidecars.of(name):
+            content = _content(os.path.join(folder, sidecar))
+            if sidecar.lower().endswith(XMP):
+                found.add(people_of_packet(content))
+            else:
+                found.names += people_of_takeout(content)
+        try:
+            with open(path, "rb") as file:
+                for packet in read_blocks(file).xmp:
+                    found.add(people_of_packet(packet))
+        except OSError:
+            pass
+        return found
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_SIDECAR)
+    except OSError:
+        return b""
 
 
 def people_of_packet(packet: bytes) -> NamedPeople:

@@ -1,0 +1,131 @@
+"""Photos without a trusted date, and photos whose date their people's ages contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date as Day
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, Select, and_, or_, select, type_coerce
+from sqlalchemy.types import Text
+
+from photoage.database.connect import database_errors, database_name, reading
+from photoage.database.globs import path_tests
+from photoage.database.persons import person_label
+from photoage.database.tables import EstimateRow, Face, PathText, Person, PersonFace, Photo
+from photoage.people.births import to_date, year_range
+from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
+
+# Sources that say when a photo was taken, unlike the names of files and folders, which are often of an event,
+# a scan or a copy.
+TRUSTED = ("xmp", "exif", "takeout", "user")
+MOST_YEARS = 40.0  # of an interval: a wider one tells nothing
+
+
+class SuggestedDate(NamedTuple):
+    """When a photo was taken by the ages of its people: days, the bounds those of a 90 % interval.
+
+    `persons` who told it, the surest first. `taken_at` is the date that the photo has, from `date_source`.
+    `contradiction`: how many times less likely the faces are with that date than with the best one.
+    """
+
+    path: str
+    date: Day
+    low: Day
+    high: Day
+    persons: tuple[str, ...]
+    taken_at: str | None
+    date_source: str | None
+    contradiction: float | None
+
+
+def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
+    """Photos without a date from a TRUSTED source, by path, with the date that their people tell."""
+    untrusted = or_(Photo.taken_at.is_(None), Photo.date_source.not_in(TRUSTED))
+    for photo in _photos(engine, _faces(path_glob).where(untrusted)):
+        suggested = _suggested(photo, None)
+        if suggested is not None:
+            yield suggested
+
+
+def implausible_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
+    """Photos with a date that the ages of their people contradict by more than chance allows, by path."""
+    for photo in _photos(engine, _faces(path_glob).where(Photo.taken_at.is_not(None))):
+        first, last = year_range(photo.taken_at or "")
+        times = contradiction(photo.faces, (first + last) / 2, (last - first) / 2)
+        if times >= CONTRADICTION and (suggested := _suggested(photo, times)) is not None:
+            yield suggested
+
+
+class _Photo(NamedTuple):
+    path: str
+    taken_at: str | None
+    date_source: str | None
+    faces: list[KnownFace]
+    labels: dict[int, str]
+
+
+def _faces(path_glob: str | None) -> Select[*tuple[Any, ...]]:
+    """Faces of persons with a birth date, photo by photo."""
+    born = or_(Person.birth_date.is_not(None), Person.fitted_birth.is_not(None))
+    columns = (
+        Photo.path,
+        type_coerce(Photo.taken_at, Text),
+        Photo.date_source,
+        Person.id,
+        Person.name,
+        Person.birth_date,
+        Person.fitted_birth,
+        Person.fitted_low,
+        Person.fitted_high,
+        EstimateRow.age,
+        EstimateRow.age_low,
+        EstimateRow.age_high,
+    )
+    faces: Select[*tuple[Any, ...]] = (
+        select(*columns)
+        .join(PersonFace, PersonFace.person_id == Person.id)
+        .join(Face, Face.id == PersonFace.face_id)
+        .join(Photo, Photo.id == Face.photo_id)
+        .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.latest))
+        .where(born, Photo.status == "done")
+        .order_by(Photo.path, Face.face_index)
+    )
+    return (
+        faces if path_glob is None else faces.where(*path_tests(type_coerce(Photo.path, PathText), path_glob))
+    )
+
+
+def _photos(engine: Engine, faces: Select[*tuple[Any, ...]]) -> Iterator[_Photo]:
+    name = database_name(engine.url)
+    with database_errors(name), engine.connect() as connection, reading(connection).execute(faces) as rows:
+        photo: _Photo | None = None
+        for path, taken_at, source, person, called, birth, fitted, low, high, *estimate in rows:
+            if photo is None or path != photo.path:
+                if photo is not None:
+                    yield photo
+                photo = _Photo(path, taken_at, source, [], {})
+            born = _moments(birth) if birth else _moments(fitted, low, high)
+            photo.faces.append(KnownFace(person, *born, *estimate))
+            photo.labels[person] = person_label(person, called)
+        if photo is not None:
+            yield photo
+
+
+def _moments(birth: str, low: str | None = None, high: str | None = None) -> tuple[float, float, float]:
+    """A birth date and its bounds as moments in years."""
+    first, last = year_range(birth)
+    return (
+        (first + last) / 2,
+        first if low is None else year_range(low)[0],
+        last if high is None else year_range(high)[1],
+    )
+
+
+def _suggested(photo: _Photo, times: float | None) -> SuggestedDate | None:
+    told = date_photo(photo.faces, year_range(Day.today().isoformat())[1])
+    if told is None or told.high - told.low > MOST_YEARS:
+        return None
+    taken, low, high = (to_date(moment) for moment in (told.taken, told.low, told.high))
+    persons = tuple(photo.labels[person] for person in told.persons)
+    return SuggestedDate(photo.path, taken, low, high, persons, photo.taken_at, photo.date_source, times)
