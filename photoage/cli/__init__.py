@@ -31,6 +31,7 @@ COMMANDS = {  # in the order of a first use
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
     "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),
     "forget": LazyCommand("photoage.cli.forget:forget", "Remove photos from the database."),
+    "dates": LazyCommand("photoage.cli.dates:dates", "Tell the year of photos by the people in them."),
     "models": LazyCommand("photoage.cli.models:models", "List, locate, verify and download models."),
     "train": LazyCommand("photoage.cli.train:train", "Train the age model on labelled faces."),
     "evaluate": LazyCommand("photoage.cli.evaluate:evaluate", "Measure a checkpoint on labelled faces."),

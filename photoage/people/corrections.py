@@ -2,8 +2,8 @@
 
 Columns: `action`, `person` (its number), `face` (the id of one of its faces, by which it is known again),
 `value`, `other_face`. Actions: `name` (value: the name; empty takes it away), `birth` (a date, likewise),
-`apart` (`other_face` does not show this person), `same` (value: the number of the person whom this one is too,
-and `other_face` one of its faces).
+`apart` (`other_face` does not show this person), `same` (value: the number of the person whom this one is
+too, and `other_face` one of its faces).
 """
 
 from __future__ import annotations
