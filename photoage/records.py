@@ -162,11 +162,15 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Predicted age of one face in years, with the bounds of its 90 % interval."""
+    """Predicted age of one face in years, with the bounds of its 90 % interval.
+
+    `stratum` numbers what calibration tells apart of faces: see faces/strata.py.
+    """
 
     age: float
     age_low: float
     age_high: float
+    stratum: int = 0
 
 
 @dataclass(frozen=True, slots=True)

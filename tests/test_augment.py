@@ -12,6 +12,7 @@ from labelled_faces import portraits
 
 from photoage.records import ImageArray
 from photoage.training.augment import augmented_crop
+from photoage.training.config import TrainConfig
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
 from photoage.training.loaders import EpochBatches, training_loader
 
@@ -51,21 +52,33 @@ def test_featureless_frames_and_extreme_sizes_are_no_trouble(value: int, size: i
         assert augmented_crop(flat, size, np.random.default_rng(seed)).shape == (size, size, 3)
 
 
-def test_an_epoch_shows_each_face_once_in_an_order_of_its_own() -> None:
-    def rows(epoch: int, seed: int = 0) -> list[int]:
-        return [row for batch in EpochBatches(50, 8, seed, epoch) for _, row in batch]
+ALIKE = np.full(50, 1 / 50)
 
-    assert len(rows(0)) == len(set(rows(0))) == 48  # the incomplete batch is left out
-    assert set(rows(0)) <= set(range(50))
-    assert rows(0) == rows(0)
-    assert rows(0) != rows(1)
-    assert rows(0) != rows(0, seed=1)
+
+def test_a_batch_shows_no_face_twice_in_an_order_of_its_own() -> None:
+    def batches(epoch: int, seed: int = 0) -> list[list[int]]:
+        return [[row for _, _, row in batch] for batch in EpochBatches(ALIKE, 8, seed, epoch)]
+
+    assert [len(set(batch)) for batch in batches(0)] == [8] * 6  # as many as the faces fill
+    assert batches(0) == batches(0)
+    assert batches(0) != batches(1)
+    assert batches(0) != batches(0, seed=1)
+
+
+def test_faces_are_drawn_as_often_as_their_weights_say() -> None:
+    weights = np.array([0.0] * 25 + [0.02] * 20 + [0.12] * 5)
+    drawn = np.bincount(
+        [row for epoch in range(60) for batch in EpochBatches(weights, 2, 0, epoch) for _, _, row in batch],
+        minlength=50,
+    )
+    assert drawn[:25].sum() == 0
+    assert drawn[45:].mean() / drawn[25:45].mean() == pytest.approx(6, rel=0.2)
 
 
 def test_batches_resume_where_they_were_left() -> None:
-    whole = list(EpochBatches(50, 8, 7, 2))
+    whole = list(EpochBatches(ALIKE, 8, 7, 2))
     for start in (0, 1, 5, 6):
-        rest = EpochBatches(50, 8, 7, 2, start)
+        rest = EpochBatches(ALIKE, 8, 7, 2, start)
         assert list(rest) == whole[start:]
         assert len(rest) == len(whole) - start
 
@@ -74,16 +87,20 @@ def test_batches_resume_where_they_were_left() -> None:
 def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
     frame: ImageArray, tmp_path: Path, workers: int
 ) -> None:
-    samples = [Sample(tmp_path / f"{i}_0_{i % 5}_1.jpg", i, i % 2, i % 5) for i in range(9)]
+    samples = [Sample(tmp_path / f"{i}_0_{i % 5}_1.jpg", i, i % 2, i % 5) for i in range(8)]
+    samples.append(Sample(tmp_path / "8.jpg", 9, 0, 3, (8, 11), "other"))
     faces = AlignedFaces(samples, np.stack([np.roll(frame, 5 * i, axis=1) for i in range(9)]), [])
 
     def batches(start: int, workers: int) -> list[tuple[torch.Tensor, list[float]]]:
-        loader = training_loader(faces, size=48, batch_size=2, seed=5, epoch=1, start=start, workers=workers)
+        config = TrainConfig(batch_size=2, seed=5, workers=workers, noisy=("other",))
+        loader = training_loader(faces, np.full(9, 1 / 9), config, size=48, epoch=1, start=start)
         for batch in (got := list(loader)):
             assert batch.crops.shape == (2, 48, 48, 3)
-            assert batch.ethnicity.tolist() == [age % 5 for age in batch.age.tolist()]
-            assert batch.gender.tolist() == [age % 2 for age in batch.age.tolist()]
-        return [(batch.crops, batch.age.tolist()) for batch in got]
+            assert batch.ethnicity.tolist() == [age % 5 for age in batch.low.tolist()]
+            assert batch.gender.tolist() == [age % 2 for age in batch.low.tolist()]
+            assert (batch.high - batch.low).tolist() == [3.0 * (age == 8) for age in batch.low.tolist()]
+            assert batch.noisy.tolist() == [age == 8 for age in batch.low.tolist()]
+        return [(batch.crops, batch.low.tolist()) for batch in got]
 
     whole, rest = batches(0, 0), batches(2, workers)
     assert len(whole) == 4

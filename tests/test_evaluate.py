@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,15 @@ from click.testing import CliRunner, Result
 from labelled_faces import make_data, save
 
 from photoage.ages.checkpoint import CheckpointInfo
-from photoage.ages.intervals import MIN_CALIBRATION, Interval, calibrate, interval_bounds
+from photoage.ages.intervals import (
+    LEVELS,
+    MIN_CALIBRATION,
+    Interval,
+    calibrate,
+    for_strata,
+    interval_bounds,
+    residual_table,
+)
 from photoage.ages.model import AgeModel, save_checkpoint
 from photoage.ages.predictor import Predictor
 from photoage.cli import cli
@@ -28,6 +36,7 @@ from photoage.training.metrics import AGE_BINS, bin_name, measure, report
 from photoage.training.splits import write_splits
 
 CROP = 64
+Evaluate = Callable[..., Result]
 
 
 def floats(*values: float) -> FloatArray:
@@ -128,6 +137,41 @@ def test_bins_with_few_residuals_are_merged(count: int, bins: int) -> None:
         counts = np.histogram(predicted, [*table.edges, np.inf])[0]
         assert counts.min() >= MIN_CALIBRATION
     assert all(math.isfinite(value) and value >= 0 for value in table.low + table.high)
+    assert all(len(row) == len(LEVELS) and list(row) == sorted(row) for row in table.residuals)
+
+
+def test_a_few_faces_that_count_more_widen_the_intervals() -> None:
+    predicted, age = residuals(2000, 6)
+    age[:100] += np.where(np.arange(100) % 2, 25, -25).astype(np.float32)
+    weights = np.ones(2000)
+    equal = calibrate(predicted, age, weights=weights)
+    assert equal == calibrate(predicted, age)
+    weights[:100] = 8
+    heavy = calibrate(predicted, age, weights=weights)
+    few = [interval_bounds(predicted[:100], interval) for interval in (equal, heavy)]
+    inside = [((age[:100] >= low) & (age[:100] <= high)).mean() for low, high in few]
+    assert inside[1] > inside[0] + 0.2
+
+
+def test_a_stratum_gets_intervals_as_wide_as_it_needs() -> None:
+    predicted, age = residuals(4000, 7)
+    strata = (np.arange(4000) % 4 == 0).astype(np.intp)
+    age = np.where(strata == 1, predicted + 2 * (age - predicted), age).astype(np.float32)
+    interval = for_strata(calibrate(predicted, age), predicted, age, strata, np.ones(4000))
+    assert interval.factors[0] == 1.0
+    assert interval.factors[1] == pytest.approx(2, rel=0.1)
+    low, high = interval_bounds(predicted, interval, strata)
+    inside = (age >= np.where(low > 0, low, -np.inf)) & (age <= high)
+    for stratum in (0, 1):
+        assert inside[strata == stratum].mean() == pytest.approx(0.9, abs=0.02)
+    few = for_strata(
+        calibrate(predicted, age), predicted, age, (np.arange(4000) < 20).astype(np.intp), np.ones(4000)
+    )
+    assert few.factors[1] == pytest.approx(1, abs=0.1), "too few faces to tell"
+    unknown = interval_bounds(predicted, interval, np.full(4000, 7))
+    np.testing.assert_array_equal(unknown, interval_bounds(predicted, interval))
+    assert residual_table(interval) == json.loads(json.dumps(residual_table(interval)))
+    assert residual_table(Interval(0.9, (0.0,), (1.0,), (1.0,))) is None
 
 
 def test_predictions_outside_all_bins_take_the_nearest_one() -> None:
@@ -162,31 +206,44 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["evaluate", "--device", "cpu", "-j", "1", *map(str, arguments)])
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
-def test_all_images_of_a_folder_are_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def evaluate(cache: Path) -> Evaluate:
+    def run(*arguments: str | Path) -> Result:
+        options = ["--device", "cpu", "-j", "1", "--cache", str(cache)]
+        return CliRunner().invoke(cli, ["evaluate", *options, *map(str, arguments)])
+
+    return run
+
+
+def test_all_images_of_a_folder_are_measured(
+    evaluate: Evaluate, folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     png = tmp_path / "figures.png"
     done = evaluate("--data", folder, "--checkpoint", checkpoint, "--json", "--plot", png)
     assert done.exit_code == 0, done.stderr
     figures = json.loads(done.stdout)
     assert set(figures) == {
         "checkpoint", "split", "mode", "count", "mae", "cs5", "bias", "coverage", "width", "by_age",
-        "by_gender", "by_ethnicity", "secondary", "missed", "malformed", "missed_files", "malformed_files",
+        "by_gender", "by_ethnicity", "by_colour", "by_set", "secondary", "missed",
+        "malformed", "missed_files", "malformed_files",
     }  # fmt: skip
     assert (figures["count"], figures["missed"], figures["malformed"]) == (5, 1, 1)
     assert (figures["checkpoint"], figures["split"], figures["mode"]) == ("untrained", None, "crops")
     assert figures["missed_files"] == ["30_0_0_20170101000009000.jpg.chip.jpg"]
     assert "1 images without a detection left out: 30_0_0" in done.stderr
-    assert "1 malformed names left out: 39_1_2017" in done.stderr
+    assert "1 images without a usable label left out: 39_1_2017" in done.stderr
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_crop_and_a_scanned_photo_give_the_same_estimate(
     folder: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    job = EvaluateJob(folder, checkpoint, tmp_path, device="cpu", workers=1)
+    job = EvaluateJob((folder,), checkpoint, tmp_path, device="cpu", workers=1)
     crops, scanned = evaluate_crops(job), evaluate_scanned(job)
     assert scanned.samples == crops.samples
     assert scanned.missed == crops.missed
@@ -204,7 +261,7 @@ def test_a_crop_and_a_scanned_photo_give_the_same_estimate(
 
 
 def test_whole_photos_go_through_a_scan_and_missed_faces_count(
-    sample_library: Path, checkpoint: Path, tmp_path: Path
+    evaluate: Evaluate, sample_library: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
@@ -227,7 +284,9 @@ def test_whole_photos_go_through_a_scan_and_missed_faces_count(
     assert "Traceback" not in done.stderr
 
 
-def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_only_the_chosen_split_is_measured(
+    evaluate: Evaluate, folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     samples, _ = read_utkface(folder, folder)
     sides = {s.name: "val" if s.age == 62 else "train" if s.age < 20 else "test" for s in samples}
     csv = tmp_path / "splits.csv"
@@ -236,11 +295,11 @@ def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_p
     assert done.exit_code == 0, done.stderr
     assert "untrained (crops, split test)" in done.stdout
     rows = {line[:20].strip(): line[20:].split() for line in done.stdout.splitlines()}
-    assert rows["all ages"][0] == "3"
+    assert rows["all faces"][0] == "3"
     assert rows["age 60-69"] == ["0", "-", "-", "-", "-", "-"]
     assert rows["ages 21-60"][0] == "3"
-    chosen, malformed = chosen_samples(EvaluateJob(folder, checkpoint, tmp_path, csv, "val"))
-    assert [sample.age for sample in chosen] == [62]
+    chosen, malformed = chosen_samples(EvaluateJob((folder,), checkpoint, tmp_path, csv, "val"))
+    assert [[sample.age for sample in samples] for samples in chosen] == [[62]]
     assert len(malformed) == 1
 
 
@@ -256,7 +315,13 @@ def test_only_the_chosen_split_is_measured(folder: Path, checkpoint: Path, tmp_p
     ],
 )
 def test_errors_are_one_line(
-    folder: Path, checkpoint: Path, tmp_path: Path, arguments: Sequence[str], status: int, message: str
+    evaluate: Evaluate,
+    folder: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    arguments: Sequence[str],
+    status: int,
+    message: str,
 ) -> None:
     other, empty = tmp_path / "other.csv", tmp_path / "empty"
     other.write_text("file,split\nelsewhere.jpg,test\n")
@@ -274,7 +339,7 @@ def test_errors_are_one_line(
 
 
 def test_a_plot_without_matplotlib_is_refused_before_the_work(
-    folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluate: Evaluate, folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = evaluate("--data", folder, "--checkpoint", checkpoint, "--plot", tmp_path / "a.png")

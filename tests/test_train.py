@@ -27,12 +27,14 @@ from photoage.cli import cli
 from photoage.errors import CheckpointError, DataError
 from photoage.faces.detector_files import default_detector
 from photoage.training.config import TrainConfig, TrainProgress, scaled_schedule
-from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
-from photoage.training.distill import Teacher
+from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, UNKNOWN, AlignedFaces, Sample
+from photoage.training.distill import AuxiliaryHeads, Teacher
+from photoage.training.loaders import LabelledBatch
 from photoage.training.log import read_log
-from photoage.training.loop import learning_rate, log_path, state_path, train
+from photoage.training.loop import age_loss, learning_rate, log_path, state_path, train
 from photoage.training.run import default_teacher
 from photoage.training.splits import read_splits
+from photoage.training.state import TrainState
 
 CPU = torch.device("cpu")
 FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
@@ -218,6 +220,42 @@ def tiny_run(
     )
 
 
+def test_a_label_that_is_a_range_is_silent_inside_it_and_noise_far_off_teaches_nothing() -> None:
+    age = torch.tensor([30.0, 34.0, 41.0, 90.0, 90.0], requires_grad=True)
+    low, high = torch.tensor([30.0] * 5), torch.tensor([35.0] * 5)
+    noisy = torch.tensor([False, False, False, False, True])
+    codes = torch.full((5,), UNKNOWN)
+    batch = LabelledBatch(torch.empty(5, 4, 4, 3), low, high, codes, codes, noisy)
+    torch.autograd.backward(age_loss(age, batch, huber_years=3.0, noisy_years=15.0))
+    assert age.grad is not None
+    assert [float(value) > 0 for value in age.grad] == [False, False, True, True, False]
+
+
+def test_labels_without_gender_and_ethnicity_give_a_loss() -> None:
+    torch.manual_seed(0)
+    codes, years = torch.full((3,), UNKNOWN), torch.tensor([10.0, 20.0, 30.0])
+    batch = LabelledBatch(torch.empty(3, 4, 4, 3), years, years + 2, codes, codes, codes == 0)
+    loss = AuxiliaryHeads().label_loss(torch.randn(3, 2048), batch, sigma=3.0)
+    assert torch.isfinite(loss)
+    known = replace(batch, gender=torch.tensor([0, UNKNOWN, 1]))
+    assert AuxiliaryHeads().label_loss(torch.randn(3, 2048), known, sigma=3.0) > loss
+
+
+def test_what_is_frozen_stays_as_it_was(tmp_path: Path) -> None:
+    config = replace(tiny_config(), teacher=None, schedule=((64, 1),), freeze="layer3")
+    state = TrainState(config, CPU)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    faces_ = faces(4, seed=3)
+    assert train(config, faces_, validation, tmp_path / "a.safetensors", device=CPU) is not None
+    _, weights = load_checkpoint(tmp_path / "a.safetensors")
+    same = {
+        name: torch.allclose(value, before[f"backbone.{name}"], atol=1e-3) for name, value in weights.items()
+    }
+    frozen = ("conv1", "bn1", "layer1", "layer2", "layer3")
+    assert all(same[name] for name in same if name.startswith(frozen))
+    assert not same["layer4.2.bn3.running_mean"]
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "age.safetensors"
@@ -271,14 +309,14 @@ def test_a_finished_run_stays_as_it_is(unbroken: Path) -> None:
     assert info == load_checkpoint(unbroken)[0]
     assert unbroken.read_bytes() == before
     assert info.crop_size == 80
-    assert info.metrics["validation"]["flip"]["count"] == 3
+    assert info.metrics["validation"]["all"]["count"] == 3
     assert info.init == "none"
     assert info.recipe["teacher"] == "w600k_mbf.onnx"
 
 
 def test_a_run_cannot_go_on_with_other_choices(unbroken: Path) -> None:
     config = replace(tiny_config(), lr=0.1)
-    with pytest.raises(DataError, match=r"age\.state: was trained with lr=0\.0005, not 0\.1"):
+    with pytest.raises(DataError, match=r"age\.state: was trained with lr=0\.0003, not 0\.1"):
         train(config, faces(12, seed=3), validation, unbroken, device=CPU, resume=True)
 
 
@@ -311,10 +349,10 @@ def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
     ]  # fmt: skip
     done = train_command(*arguments)
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.startswith(f"{out}: validation MAE ")
+    assert done.stdout.startswith(f"{out}: validation, all: MAE ")
     assert done.stdout.count("\n") == 1
-    assert "1 malformed names skipped: holiday.jpg" in done.stderr
-    assert "epoch 1/1: validation MAE plain " in done.stderr
+    assert "1 images without a usable label skipped: holiday.jpg" in done.stderr
+    assert "epoch 1/1: validation MAE all " in done.stderr
     made = {path.name for path in out.parent.iterdir()}
     assert made == {"age.safetensors", "age.state", "age.log.jsonl", "age.png", "age.splits.csv"}
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -347,6 +385,10 @@ def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
         (["--schedule", "64x0"], 2, "is not SIZExEPOCHS"),
         (["--schedule", "64x1", "--epochs", "2"], 2, "--schedule or --epochs, not both"),
         (["--batch-size", "1"], 2, "'--batch-size'"),
+        (["--share", "0.5"], 2, "--share needs the name of a set"),
+        (["--share", "utkface=2"], 2, "does not end in a number from 0 to 1"),
+        (["--share", "family=0.5"], 2, "no training photo is of the set 'family' (sets: utkface)"),
+        (["--noisy", "family"], 2, "no training photo is of the set 'family'"),
         (["--teacher", "missing.onnx"], 1, "missing.onnx: not usable as a teacher"),
         (["--splits", "{splits}"], 1, "no image of the data is in the split val"),
     ],

@@ -58,9 +58,7 @@ def read_checkpoint_info(path: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path}: not a photoage checkpoint (no metadata)")
     try:
         raw = json.loads(text)
-        interval = raw.pop("interval")
-        table = (tuple(map(float, interval[name])) for name in ("edges", "low", "high"))
-        raw["interval"] = Interval(float(interval["coverage"]), *table)
+        raw["interval"] = Interval.from_json(raw["interval"])
         raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
         info = CheckpointInfo(**raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from photoage.ages.checkpoint import (
@@ -14,7 +15,7 @@ from photoage.ages.checkpoint import (
     read_checkpoint_info,
 )
 from photoage.ages.int8 import Int8Model
-from photoage.ages.intervals import interval_bounds
+from photoage.ages.intervals import Strata, interval_bounds
 from photoage.ages.model import load_model, normalise
 from photoage.errors import CheckpointError, DeviceError
 from photoage.files import file_sha256
@@ -103,16 +104,20 @@ class Predictor:
         with _gpu_errors(self.device):
             return torch.cat([self._ages(part) for part in torch.split(crops, batch_size)])
 
-    def estimates(self, ages: torch.Tensor) -> list[Estimate]:
-        """Ages as `start` gives them, with their intervals."""
+    def estimates(self, ages: torch.Tensor, strata: Sequence[int] | Strata | None = None) -> list[Estimate]:
+        """Ages as `start` gives them, with the intervals of their strata; of stratum 0 by default."""
         with _gpu_errors(self.device):
             years = ages.cpu().numpy()
-        low, high = interval_bounds(years, self.info.interval)
-        return [Estimate(*map(float, row)) for row in zip(years, low, high, strict=True)]
+        numbers = np.zeros(len(years), np.intp) if strata is None else np.asarray(strata, np.intp)
+        low, high = interval_bounds(years, self.info.interval, numbers)
+        rows = zip(years, low, high, numbers, strict=True)
+        return [Estimate(float(age), float(least), float(most), int(n)) for age, least, most, n in rows]
 
-    def estimate(self, crops: torch.Tensor, batch_size: int = 64) -> list[Estimate]:
+    def estimate(
+        self, crops: torch.Tensor, strata: Sequence[int] | Strata | None = None, batch_size: int = 64
+    ) -> list[Estimate]:
         """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
-        return self.estimates(self.start(crops, batch_size))
+        return self.estimates(self.start(crops, batch_size), strata)
 
 
 @contextlib.contextmanager

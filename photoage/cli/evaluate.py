@@ -12,28 +12,31 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_json, print_line
 from photoage.cli.scan_options import precision_option
-from photoage.cli.train import cache_folder, cache_option
+from photoage.cli.train import cache_folder, cache_option, data_option
 from photoage.errors import PhotoageError
 
-GROUPS = {"by_age": "age", "by_gender": "gender", "by_ethnicity": "ethnicity", "secondary": "secondary"}
+GROUPS = {
+    "by_age": "age",
+    "by_gender": "gender",
+    "by_ethnicity": "ethnicity",
+    "by_colour": "",
+    "secondary": "",
+}
+ALWAYS = ("by_age", "secondary")  # shown where there are no faces, too
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    metavar="UTKFace.tar.gz|FOLDER",
-    help="Images named age_gender_ethnicity_timestamp.jpg.",
-)
+@data_option
 @click.option(
     "--splits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CSV",
-    help="Columns file and split [default: use all images].",
+    help="Columns file and split, for data without splits of its own.",
 )
 @click.option(
-    "--split", type=click.Choice(["train", "val", "test"]), help="Images of --splits to use [default: test]."
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    help="Only images of this split [default: all; with --splits, test].",
 )
 @click.option(
     "--checkpoint",
@@ -45,6 +48,11 @@ GROUPS = {"by_age": "age", "by_gender": "gender", "by_ethnicity": "ethnicity", "
     "--end-to-end",
     is_flag=True,
     help="Scan --data, a folder of whole photos, and take the main face of each.",
+)
+@click.option(
+    "--albums",
+    is_flag=True,
+    help="Also grey, sepia and faded copies of the faces, and what `query --prob` finds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
@@ -76,23 +84,26 @@ def evaluate(
     cache: Path | None,
     **choices: Any,
 ) -> None:
-    """Measure an age model on images whose names tell the age.
+    """Measure an age model on labelled photos: UTKFace, your own, or both.
 
     Every image is detected, aligned and estimated exactly like a scanned photo. MAE is the mean
     absolute error in years, CS@5 the percentage of errors up to 5 years, bias the mean error;
     coverage is the percentage of ages inside the 90 % interval, width its mean width in years.
 
     The JSON object has count, missed, malformed, mae, cs5, bias, coverage and width over all faces;
-    by_age, by_gender, by_ethnicity and secondary hold the same figures for groups of them (null
-    where there is no face), missed_files and malformed_files the names.
+    by_age, by_gender, by_ethnicity, by_colour and secondary hold the same figures for groups of them (null
+    where there is no face), by_set those of each set with its own by_age and by_colour, missed_files and
+    malformed_files the names. With --albums, copies tells by how many years grey, sepia and faded copies
+    move the estimates, chances the precision and recall of questions with --prob.
 
     \b
     Example:
       photoage evaluate --data UTKFace.tar.gz --splits splits.csv --split test
+      photoage evaluate --data UTKFace.tar.gz --splits splits.csv --data albums.tar --split val --albums
       photoage evaluate --data in-the-wild/ --end-to-end --json
     """
-    if split is not None and choices["splits"] is None:
-        raise click.UsageError("--split needs --splits")
+    if end_to_end and choices["albums"]:
+        raise click.UsageError("--albums looks at crops; it cannot be combined with --end-to-end")
     from photoage.models import default_checkpoint
     from photoage.training.evaluate import EvaluateJob, evaluate_crops
     from photoage.training.plots import INSTALL, can_plot, plot_evaluation
@@ -111,10 +122,13 @@ def evaluate(
             measured = evaluate_scanned(job, progress=progress)
         else:
             measured = evaluate_crops(job, progress=progress)
-    if plot is not None:
-        plot_evaluation(measured.predicted, measured.age, plot, measured.checkpoint)
     report = measured.report()
-    for kind, meaning in (("missed", "images without a detection"), ("malformed", "malformed names")):
+    if plot is not None:
+        plot_evaluation(measured.predicted, measured.age, measured.sets, plot, measured.checkpoint, report)
+    for kind, meaning in (
+        ("missed", "images without a detection"),
+        ("malformed", "images without a usable label"),
+    ):
         if report[kind]:
             context.say(f"{report[kind]} {meaning} left out: {', '.join(report[f'{kind}_files'])}")
     if as_json:
@@ -126,17 +140,57 @@ def evaluate(
 def _print_report(report: dict[str, Any]) -> None:
     chosen = f", split {report['split']}" if report["split"] else ""
     print_line(f"{report['checkpoint']} ({report['mode']}{chosen})")
-    print_line(f"{report['missed']} images without a detection, {report['malformed']} malformed names")
+    print_line(f"{report['missed']} images without a detection, {report['malformed']} without a usable label")
     print_line()
     heads = (f"{name:>8}" for name in ("count", "MAE", "CS@5", "bias", "coverage", "width"))
     print_line(f"{'':20}{' '.join(heads)}")
-    _print_row("all ages", report)
+    _print_row("all faces", report)
     for key, title in GROUPS.items():
-        print_line()
-        for name, row in report[key].items():
-            _print_row(name if key == "secondary" else f"{title} {name}", row)
+        rows = {name: row for name, row in report.get(key, {}).items() if key in ALWAYS or row["count"]}
+        if rows:
+            print_line()
+        for name, row in rows.items():
+            _print_row(f"{title} {name}".lstrip(), row)
+    if len(report["by_set"]) > 1:
+        for name, figures in report["by_set"].items():
+            print_line()
+            _print_row(name, figures)
+            for key, title in (("by_age", "age"), ("by_colour", "")):
+                for group, row in figures.get(key, {}).items():
+                    if row["count"]:
+                        _print_row(f"  {title} {group}".replace("   ", "  "), row)
     print_line()
     print_line("MAE, bias, width: years. CS@5, coverage: percent. Ages 1-80 and 21-60 are secondary figures.")
+    _print_copies(report.get("copies", {}))
+    _print_chances(report.get("chances", []))
+
+
+def _print_copies(copies: dict[str, Any]) -> None:
+    if copies:
+        print_line()
+        print_line("Moves of the estimates of altered copies, in years: mean, and mean of the absolute")
+    for kind, groups in copies.items():
+        for group, row in groups.items():
+            if row["count"]:
+                cells = f"{row['count']:>8} {row['move']:>+8.2f} {row['absolute']:>8.2f}"
+                print_line(f"{kind + ', ' + group:20}{cells}")
+
+
+def _print_chances(chances: list[dict[str, Any]]) -> None:
+    if chances:
+        print_line()
+        print_line(
+            "Faces that questions find: of these, and of all that they are after, percent that are right"
+        )
+        heads = (f"{name:>9}" for name in ("--prob", "found", "precision", "recall"))
+        print_line(f"{'':28}{' '.join(heads)}")
+    for row in chances:
+        precision, recall = (
+            "-" if row[key] is None else f"{row[key]:.1f}" for key in ("precision", "recall")
+        )
+        prob = "-" if row["prob"] is None else f"{row['prob']:g}"
+        name = f"{row['set']} {row['question']}"
+        print_line(f"{name:28}{prob:>9} {row['found']:>9} {precision:>9} {recall:>9}")
 
 
 def _print_row(name: str, row: dict[str, Any]) -> None:

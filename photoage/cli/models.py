@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ from rich.filesize import decimal
 
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import print_json, print_line, print_paths
-from photoage.cli.train import cache_folder, cache_option
+from photoage.cli.train import cache_folder, cache_option, data_option
+from photoage.errors import UsageError
 
 if TYPE_CHECKING:
     from photoage.models import Model
@@ -135,27 +138,28 @@ def download(context: Context, name: str) -> None:
     print_paths([str(model.path)], nul=False)
 
 
+def splits_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--splits",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="CSV",
+        help=text,
+    )
+
+
 @models.command(short_help="Make the 8-bit form of a checkpoint.")
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    metavar="UTKFace.tar.gz|FOLDER",
-    help="Training images; a few hundred faces of them calibrate the activations.",
-)
-@click.option(
-    "--splits",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="CSV",
-    help="Columns file and split: only images of the split train are used.",
-)
+@data_option
+@splits_option("Columns file and split: only images of the split train are used.")
 @cache_option
 @global_options
-def quantise(context: Context, checkpoint: Path, data: Path, splits: Path | None, cache: Path | None) -> None:
+def quantise(
+    context: Context, checkpoint: Path, data: tuple[Path, ...], splits: Path | None, cache: Path | None
+) -> None:
     """Write CHECKPOINT in 8-bit integers beside it, as NAME.int8.onnx; scans on a CPU then use that.
 
-    `photoage evaluate --precision int8` tells what it costs in accuracy.
+    A few hundred training faces, of every set of the data, calibrate it. `photoage evaluate --precision
+    int8` tells what it costs in accuracy.
 
     \b
     Example:
@@ -166,3 +170,67 @@ def quantise(context: Context, checkpoint: Path, data: Path, splits: Path | None
 
     context.say("calibrating; this takes a minute or two")
     print_paths([str(make(QuantiseJob(checkpoint, data, cache_folder(cache), splits)))], nul=False)
+
+
+@models.command(short_help="Give a checkpoint new intervals.")
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@data_option
+@splits_option("Columns file and split, for data without splits of its own: the split val is used.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Checkpoint to write: the same weights.",
+)
+@click.option(
+    "--recipe",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.json",
+    help="JSON object that the checkpoint is to name as its recipe.",
+)
+@cache_option
+@global_options
+def calibrate(
+    context: Context,
+    checkpoint: Path,
+    data: tuple[Path, ...],
+    splits: Path | None,
+    out: Path,
+    recipe: Path | None,
+    cache: Path | None,
+) -> None:
+    """Calibrate CHECKPOINT's intervals and chances on the validation photos of all data.
+
+    Coverage and width are measured on halves of the photos that did not calibrate. Make the 8-bit form
+    afterwards: it belongs to one file.
+
+    \b
+    Example:
+      photoage models calibrate my.safetensors --data UTKFace.tar.gz --splits splits.csv \\
+        --data albums.tar --out calibrated.safetensors
+    """
+    from photoage.training.calibrate import CalibrateJob, recalibrate
+    from photoage.training.prepare import DataJob, validation_data
+
+    told = _json_object(recipe) if recipe is not None else None
+    job = DataJob(data, cache_folder(cache), splits, out.with_suffix(".splits.csv"))
+    validation, info = validation_data(job, context.say)
+    made = recalibrate(CalibrateJob(checkpoint, out, recipe=told), validation, info)
+    for name, row in made.metrics["validation"].items():
+        held = (
+            f", coverage {row['coverage']:.1f} %, width {row['width']:.1f} years" if row["coverage"] else ""
+        )
+        print_line(f"{name}: {row['count']} faces, MAE {row['mae']:.2f}, bias {row['bias']:+.2f} years{held}")
+    factors = ", ".join(f"{factor:.2f}" for factor in made.interval.factors)
+    print_line(f"width by stratum: {factors} times that of stratum 0")
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: not a JSON object")
+    return value

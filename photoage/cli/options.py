@@ -62,6 +62,12 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option(
         "--max-age", type=click.FloatRange(min=0), metavar="YEARS", help="Estimated age at most this."
     ),
+    click.option(
+        "--prob",
+        type=float,
+        metavar="P",
+        help="With an age: chance of at least P that the age lies there, instead of the estimate.",
+    ),
     click.option("--from-date", type=Day(last=False), metavar="DATE", help="Taken on this day or later."),
     click.option("--to-date", type=Day(last=True), metavar="DATE", help="Taken on this day or earlier."),
     click.option("--year", type=Years(), metavar="YEAR[-YEAR]", help="Taken in this year, or in these."),
@@ -104,7 +110,7 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many."),
 )
 _FILTER_NAMES = (
-    "min_age", "max_age", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
+    "min_age", "max_age", "prob", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
     "max_interval", "undated", "date_source", "sort", "reverse", "limit",
 )  # fmt: skip
 _FIELDS = {"path": "path_glob", "reverse": "descending"}  # of a FaceFilter, named otherwise than the option

@@ -16,7 +16,7 @@ from photoage.cli.output import print_line
 from photoage.training.config import Schedule, TrainConfig, TrainProgress, scaled_schedule
 
 if TYPE_CHECKING:
-    from photoage.training.run import AlignProgress
+    from photoage.training.prepare import AlignProgress
 
 DEFAULTS = TrainConfig()
 SIZES = range(32, 513)
@@ -35,6 +35,38 @@ class ScheduleType(click.ParamType[Schedule]):
         return schedule
 
 
+class BySetType(click.ParamType[tuple[str, float]]):
+    """`SET=NUMBER`, or a number alone, which comes with an empty name."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"{value!r} does not end in a number from 0 to 1", param, ctx)
+        return name, share
+
+
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--data`, repeatable: the labelled images."""
+    return click.option(
+        "--data",
+        type=click.Path(exists=True, path_type=Path),
+        required=True,
+        multiple=True,
+        metavar="ARCHIVE|FOLDER",
+        help="UTKFace, or photos with a labels.csv (docs/training.md); several are used together.",
+    )(command)
+
+
 def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--cache`: where unpacked archives and aligned faces are kept."""
     return click.option(
@@ -51,13 +83,7 @@ def cache_folder(cache: Path | None) -> Path:
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    metavar="UTKFace.tar.gz|FOLDER",
-    help="Images named age_gender_ethnicity_timestamp.jpg.",
-)
+@data_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -69,7 +95,7 @@ def cache_folder(cache: Path | None) -> Path:
     "--splits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CSV",
-    help="Columns file and split [default: 80/10/10, duplicates kept together].",
+    help="Columns file and split [default: 80/10/10, people and duplicates kept together].",
 )
 @click.option(
     "--init",
@@ -86,10 +112,22 @@ def cache_folder(cache: Path | None) -> Path:
     help="Face recogniser (w600k_mbf.onnx) to distil from; the default one is installed with photoage.",
 )
 @click.option(
+    "--freeze",
+    type=click.Choice(["layer1", "layer2", "layer3"]),
+    help="Train only what comes after this layer: faster, for a checkpoint that is nearly right.",
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=DEFAULTS.ema,
+    show_default=True,
+    help="How slowly the averaged weights, which are kept, follow: 0.99 for runs of hundreds of steps.",
+)
+@click.option(
     "--schedule",
     type=ScheduleType(),
     metavar="SIZExEPOCHS,...",
-    help="Crop sizes in pixels and epochs [default: 112x9,128x3].",
+    help="Crop sizes in pixels and epochs [default: 112x8].",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Stretch or shorten the default schedule.")
 @click.option(
@@ -105,6 +143,36 @@ def cache_folder(cache: Path | None) -> Path:
     default=DEFAULTS.lr,
     show_default=True,
     help="Peak learning rate.",
+)
+@click.option(
+    "--share",
+    "shares",
+    type=BySetType(),
+    multiple=True,
+    metavar="SET=SHARE",
+    help="Share of the faces drawn that are of this set [default: by the square root of its size].",
+)
+@click.option(
+    "--prints",
+    type=BySetType(),
+    multiple=True,
+    metavar="[SET=]SHARE",
+    help="Share of the faces, of all sets or of one, that are made to look like old prints"
+    f" [default: {DEFAULTS.print_share}].",
+)
+@click.option(
+    "--noisy",
+    multiple=True,
+    metavar="SET",
+    help="Set in which some photos may show somebody else: errors far off teach nothing.",
+)
+@click.option(
+    "--rare-ages",
+    type=click.FloatRange(0, 1),
+    default=DEFAULTS.rare_ages,
+    show_default=True,
+    metavar="POWER",
+    help="How much oftener rare ages are drawn: 0 not at all, 1 as often as frequent ones.",
 )
 @click.option(
     "--seed",
@@ -131,7 +199,7 @@ def cache_folder(cache: Path | None) -> Path:
 @global_options
 def train(
     context: Context,
-    data: Path,
+    data: tuple[Path, ...],
     out: Path,
     splits: Path | None,
     init: str,
@@ -142,20 +210,25 @@ def train(
     device: str,
     resume: bool,
     cache: Path | None,
+    shares: tuple[tuple[str, float], ...],
+    prints: tuple[tuple[str, float], ...],
     **choices: Any,
 ) -> None:
-    """Train the age model on UTKFace or on images named in its style.
+    """Train the age model on UTKFace, on your own labelled photos, or on both.
 
     Every image goes through the same face detection and alignment as a scanned photo, once; the
-    crops are cached. Images that show the same picture are never divided between the splits. Ctrl-C
-    saves the state of the run, and so does every hundredth step: --resume goes on from there, on a
-    CPU to exactly the weights of an unbroken run.
+    crops are cached. Photos of one person, by its labels, and images that show the same picture are never
+    divided between splits that are made here. Ctrl-C saves the state of the run, and so does every
+    hundredth step: --resume goes on from there, on a CPU to exactly the weights of an unbroken run.
 
     \b
     Example:
       photoage train --data UTKFace.tar.gz --out age.safetensors
-      photoage train --data UTKFace --splits splits.csv --init none --epochs 50 --out age.safetensors
+      photoage train --data UTKFace.tar.gz --data ~/labelled --share labelled=0.2 \\
+        --init "$(photoage models path age)" --epochs 4 --out age.safetensors
     """
+    if any(not name for name, _ in shares):
+        raise click.UsageError("--share needs the name of a set, such as --share labelled=0.2")
     if schedule is not None and epochs is not None:
         raise click.UsageError("give --schedule or --epochs, not both")
     from photoage.ages.predictor import choose_device
@@ -168,6 +241,9 @@ def train(
         teacher=None if teacher == "none" else str(Path(teacher).expanduser().absolute()),
         schedule=schedule or scaled_schedule(DEFAULTS.schedule, epochs or DEFAULTS.epochs),
         workers=workers or _loader_workers(choose_device(device).type),
+        shares=tuple(sorted(dict(shares).items())),
+        print_share=dict(prints).pop("", DEFAULTS.print_share),
+        prints=tuple(sorted((name, share) for name, share in dict(prints).items() if name)),
         **choices,
     )
     job = TrainJob(data, out.absolute(), cache_folder(cache), splits, device, resume, workers)
@@ -183,9 +259,9 @@ def train(
     if trained is None:
         context.say("interrupted; the state is saved, continue with --resume")
         raise click.exceptions.Exit(130)
-    metrics = trained.info.metrics["validation"]["flip"]
-    print_line(f"{out}: validation MAE {metrics['mae']:.2f} years, CS@5 {metrics['cs5']:.1f} %,"
-               f" bias {metrics['bias']:+.2f} years over {metrics['count']} faces")  # fmt: skip
+    for name, metrics in trained.info.metrics["validation"].items():
+        print_line(f"{out}: validation, {name}: MAE {metrics['mae']:.2f} years, CS@5 {metrics['cs5']:.1f} %,"
+                   f" bias {metrics['bias']:+.2f} years over {metrics['count']} faces")  # fmt: skip
     if trained.curve is not None:
         context.say(f"learning curve: {trained.curve}")
 

@@ -16,15 +16,17 @@ SORTS: tuple[str, ...] = get_args(Sort)
 class FaceFilter:
     """Which faces, in what order. Bounds are inclusive; None does not restrict.
 
-    Ages and intervals in years; `min_faces` and `max_faces` count all stored faces of a photo. A photo
-    whose date is a year or a month matches dates if one of its days does, one without a date never.
-    `undated`: only those; `date_source`: only photos with a date from there. `path_glob` is described in
+    Ages and intervals in years. With `prob`, the faces whose chance to be of somebody aged `min_age` to
+    `max_age` is at least that, instead of those whose estimate lies there. `min_faces` and `max_faces`
+    count all stored faces of a photo. A photo whose date is a year or a month matches dates if one of its
+    days does, one without a date never. `undated`: only those; `date_source`: only photos with a date from there. `path_glob` is described in
     docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
     a date come last either way. Raises `UsageError` when the filter makes no sense.
     """
 
     min_age: float | None = None
     max_age: float | None = None
+    prob: float | None = None
     from_date: date | None = None
     to_date: date | None = None
     path_glob: str | None = None
@@ -47,6 +49,10 @@ class FaceFilter:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not 0 <= value < 2**63:  # nor is NaN in there
                 raise UsageError(f"`{field.name}` {value} makes no sense")
+        if self.prob is not None and not 0 < self.prob <= 1:
+            raise UsageError(f"`prob` {self.prob:g} is not a chance above 0 and up to 1")
+        if self.prob is not None and self.min_age is None and self.max_age is None:
+            raise UsageError("`prob` needs `min_age` or `max_age`")
         if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
             raise UsageError("`path_glob` is empty or holds a NUL character: nothing can match")
         if self.undated and (self.from_date or self.to_date or self.date_source):

@@ -22,6 +22,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from photoage.database.chances import Chances, chances_of
 from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.dialect import backend, unindexed
 from photoage.database.face_filter import FaceFilter, Sort
@@ -110,7 +111,9 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
         if _only_estimates(wanted):
             # Ages alone are counted in their index. Intervals are not in it: reading all is faster.
             column: Callable[[Any], Any] = _indexed if wanted.max_interval is None else unindexed
-            found = found.where(column(EstimateRow.current), *_tests(wanted, _ranges(wanted), column))
+            chances = chances_of(connection, wanted)
+            tests = _tests(wanted, _ranges(wanted, chances), column, chances)
+            found = found.where(column(EstimateRow.current), *tests)
         else:
             found = _matching(connection, found, wanted)
         number = connection.scalar(found) or 0
@@ -203,9 +206,11 @@ class _Range(NamedTuple):
         return select(self.id).where(*condition, *self.test(self.column)).correlate(None)
 
 
-def _ranges(wanted: FaceFilter) -> list[_Range]:
+def _ranges(wanted: FaceFilter, chances: Chances | None) -> list[_Range]:
     found = []
-    if wanted.min_age is not None or wanted.max_age is not None:
+    if chances is not None:
+        found.append(_Range(EstimateRow.id, EstimateRow.age, chances.low, chances.high, EstimateRow.current))
+    elif wanted.min_age is not None or wanted.max_age is not None:
         found.append(
             _Range(EstimateRow.id, EstimateRow.age, wanted.min_age, wanted.max_age, EstimateRow.current)
         )
@@ -236,7 +241,8 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     tables are joined outward from where the rows are found, and other conditions use no index.
     PostgreSQL's knows, and gets all conditions as they are.
     """
-    ranges = _ranges(wanted)
+    chances = chances_of(connection, wanted)
+    ranges = _ranges(wanted, chances)
     best = None
     if ranges and not backend(connection.engine.url).TRUST_PLANNER:
         newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
@@ -249,7 +255,7 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
         query = query.where(Face.photo_id == unindexed(Photo.id), EstimateRow.face_id == unindexed(Face.id))
     else:
         query = query.where(Photo.id == unindexed(Face.photo_id), Face.id == unindexed(EstimateRow.face_id))
-    return query.where(unindexed(EstimateRow.current), *_tests(wanted, ranges, unindexed))
+    return query.where(unindexed(EstimateRow.current), *_tests(wanted, ranges, unindexed, chances))
 
 
 def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Range | None:
@@ -263,11 +269,13 @@ def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Ra
 
 
 def _tests(
-    wanted: FaceFilter, ranges: list[_Range], column: Callable[[Any], Any]
+    wanted: FaceFilter, ranges: list[_Range], column: Callable[[Any], Any], chances: Chances | None
 ) -> Iterator[ColumnElement[bool]]:
     """The conditions of the ranges and of what no index serves; `column` is applied to indexed columns."""
     for item in ranges:
         yield from item.test(column(item.column))
+    if chances is not None:
+        yield chances.test(unindexed)
     if wanted.path_glob is not None:
         yield from path_tests(column(Photo.path), wanted.path_glob)
     if wanted.undated:

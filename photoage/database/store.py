@@ -106,8 +106,11 @@ class Store:
         options: dict[str, Any],
         detector: tuple[str, str],
         checkpoint: tuple[str, str],
+        residuals: dict[str, Any] | None = None,
     ) -> int:
         """Record that a scan has begun; detector and checkpoint are (name, sha256). Commits.
+
+        `residuals` are those of the checkpoint, as `ages.intervals.residual_table` gives them.
 
         `options` are JSON-ready; their entry `detect` holds the fields of a `DetectOptions`.
 
@@ -119,6 +122,8 @@ class Store:
         known.find_models(detector[1], checkpoint[1])
         known.detector_id = known.detector_id or self._insert_model(DetectorRow, *detector)
         known.checkpoint_id = known.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
+        row = update(CheckpointRow).where(CheckpointRow.id == known.checkpoint_id)
+        execute(row.values(residuals=residuals))
         run = (
             insert(ScanRun)
             .returning(ScanRun.id)
@@ -308,6 +313,7 @@ class Store:
                 "current": True,
                 "latest": True,
                 "age_source": "face",
+                "stratum": estimate.stratum,
             }
             for face_id, estimate in estimates
         ]

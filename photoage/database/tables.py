@@ -186,7 +186,7 @@ class CheckpointRow(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(PathText)
     sha256: Mapped[str] = mapped_column(unique=True)
-    residuals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    residuals: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 # The columns of scan_run that count what the run did: photos, and the faces found in them.

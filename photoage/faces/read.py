@@ -16,6 +16,7 @@ from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.gpu_server import RemoteDetector, ServerAddress
+from photoage.faces.strata import span
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes
@@ -60,7 +61,8 @@ class ReadOptions:
 class ReadPhoto:
     """One photo after reading: the file as it was when read, its faces, and their crops.
 
-    `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`. `known`: its content is one of those
+    `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`; `spans` how many pixels of the photo
+    each of them spans. `known`: its content is one of those
     that the reader was told are known, or was not wanted; of `faces`, at most the hash was filled in.
     """
 
@@ -69,6 +71,7 @@ class ReadPhoto:
     crops: ImageArray
     provider: str = ""  # the execution provider that the detector really used
     known: bool = False
+    spans: tuple[float, ...] = ()
 
 
 def hash_photo(path: str, options: ReadOptions, sidecars: str = "") -> tuple[PhotoFile, str]:

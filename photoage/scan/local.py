@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from photoage.faces.gpu_server import DetectionServer
 from photoage.faces.read import ReadOptions, ReadPhoto, date_only, hash_photo, read_photo
+from photoage.faces.strata import strata
 from photoage.machine import available_cores
 from photoage.pool import Outcome, PhotoPool
 from photoage.records import FloatArray, PhotoFile
@@ -182,7 +185,9 @@ def estimate(
 def _finished(
     outcomes: Sequence[Outcome[T, ReadPhoto]], ages: torch.Tensor, predictor: Predictor
 ) -> list[Finished[T]]:
-    estimates = iter(predictor.estimates(ages))
+    spans = [span for outcome in outcomes if outcome.value for span in outcome.value.spans]
+    numbers = strata(np.array(spans, dtype=np.float32))
+    estimates = iter(predictor.estimates(ages, numbers))
     return [
         (outcome, list(islice(estimates, len(outcome.value.crops) if outcome.value else 0)))
         for outcome in outcomes

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
+from photoage.ages.intervals import residual_table
 from photoage.database.connect import database_file, database_url, on_network_filesystem, open_database
 from photoage.database.known import KnownPhotos
 from photoage.database.store import Store
@@ -65,6 +66,7 @@ def scan_with(
             options.recorded(),
             (models.detector.name, models.detector.sha256),
             (models.info.name, models.checkpoint_sha256),
+            residual_table(models.info.interval),
         )
         how = PlanOptions.of(options, store.known)
         in_flight = InFlight()

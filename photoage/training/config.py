@@ -6,24 +6,37 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+# The parts of a ResNet-50 that can stay as they are, in order.
+FREEZABLE = ("conv1", "bn1", "layer1", "layer2", "layer3")
 Schedule = tuple[tuple[int, int], ...]  # (crop size in pixels, epochs), in order
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Every choice of a training run; ages and sigma in years."""
+    """Every choice of a training run; ages and errors in years.
+
+    Values by set are pairs of its name and the value.
+    """
 
     name: str = "photoage-resnet50"
     init: str = "imagenet"
     teacher: str | None = None
-    schedule: Schedule = ((112, 9), (128, 3))
+    freeze: str | None = None  # the layer up to which, from the first on, nothing is trained
+    schedule: Schedule = ((112, 8),)
     batch_size: int = 96
-    lr: float = 5e-4
+    lr: float = 3e-4
     weight_decay: float = 0.05
-    warmup_steps: int = 150
+    warmup_steps: int = 100
+    shares: tuple[tuple[str, float], ...] = ()  # of the draws; sampling.py says what other sets get
+    rare_ages: float = 0.35  # how much oftener faces of rare ages are drawn, see sampling.py
+    print_share: float = 0.35  # of the views that look like old prints
+    prints: tuple[tuple[str, float], ...] = ()  # the same by set
+    noisy: tuple[str, ...] = ()  # sets in which some photos may show somebody else
     huber_years: float = 3.0  # errors beyond this count linearly: labels are noisy
+    noisy_years: float = 15.0  # errors beyond this teach nothing in a noisy set
     label_sigma: float = 3.0
-    distill_until: float = 0.85  # share of the run after which the teacher is silent
+    distill_weight: float = 0.7
+    distill_until: float = 0.7  # share of the run after which the teacher is not asked any more
     ema: float = 0.998
     seed: int = 0
     workers: int = 1

@@ -19,6 +19,7 @@ from torch import nn
 
 from photoage.ages.predictor import MAX_AGE
 from photoage.errors import CheckpointError, DeviceError
+from photoage.training.dataset import UNKNOWN
 from photoage.training.loaders import LabelledBatch
 
 TEACHER_SIZE = 112
@@ -100,14 +101,16 @@ class AuxiliaryHeads(nn.Module):
         self.embedding = nn.Linear(width, EMBEDDING)
 
     def label_loss(self, pooled: torch.Tensor, batch: LabelledBatch, sigma: float) -> torch.Tensor:
-        """Age distribution (Gaussian of `sigma` years; Gao et al., "Deep label distribution
-        learning", IEEE TIP 2017), gender and ethnicity."""
+        """Age distribution (Gaussian of `sigma` years, wider for a range of ages; Gao et al., "Deep label
+        distribution learning", IEEE TIP 2017), and gender and ethnicity where they are known."""
         years = torch.arange(AGE_CLASSES, device=pooled.device, dtype=torch.float32)
-        target = F.softmax(-((years - batch.age[:, None]) ** 2) / (2 * sigma**2), dim=1)
+        middle = (batch.low + batch.high) / 2
+        variance = sigma**2 + (batch.high - batch.low) ** 2 / 12
+        target = F.softmax(-((years - middle[:, None]) ** 2) / (2 * variance[:, None]), dim=1)
         return (
             0.3 * F.cross_entropy(self.distribution(pooled), target)
-            + 0.2 * F.cross_entropy(self.gender(pooled), batch.gender, label_smoothing=0.1)
-            + 0.2 * F.cross_entropy(self.ethnicity(pooled), batch.ethnicity, label_smoothing=0.1)
+            + 0.2 * _known_codes_loss(self.gender(pooled), batch.gender)
+            + 0.2 * _known_codes_loss(self.ethnicity(pooled), batch.ethnicity)
         )
 
     def distillation_loss(
@@ -124,3 +127,9 @@ class AuxiliaryHeads(nn.Module):
                 mapped = F.interpolate(mapped, size=target.shape[-2:], mode="bilinear")
             loss = loss + weight * F.mse_loss(mapped, target)
         return loss + 0.5 * (1 - F.cosine_similarity(self.embedding(pooled), targets[2]).mean())
+
+
+def _known_codes_loss(logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over the faces whose code is known; 0, not NaN, when it is of none."""
+    loss = F.cross_entropy(logits, codes, ignore_index=UNKNOWN, label_smoothing=0.1, reduction="sum")
+    return loss / (codes != UNKNOWN).sum().clamp(min=1)

@@ -33,7 +33,8 @@ def evaluate_scanned(
 
 
 def _scanned(job: EvaluateJob, database: Path, progress: Callable[[int, int], None]) -> Evaluation:
-    samples, malformed = chosen_samples(job)
+    chosen, malformed = chosen_samples(job)
+    samples = [sample for part in chosen for sample in part]
     options = ScanOptions(
         checkpoint=str(job.checkpoint), device=job.device, precision=job.precision, workers=job.workers
     )

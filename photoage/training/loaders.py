@@ -9,22 +9,33 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from photoage.records import ImageArray
 from photoage.training.augment import augmented_crop
+from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
+from photoage.training.prints import old_print
+
+Key = tuple[int, int, int]  # epoch, step, row: what decides the random draws of a view
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledBatch:
-    """Training batch: `crops` (N, S, S, 3) uint8 RGB, `age` (N,) float32, codes (N,) int64."""
+    """Training batch: `crops` (N, S, S, 3) uint8 RGB; the rest (N,).
+
+    `low` and `high` float32, the lowest and highest age in years that a face may have; `gender` and
+    `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's.
+    """
 
     crops: torch.Tensor
-    age: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
     gender: torch.Tensor
     ethnicity: torch.Tensor
+    noisy: torch.Tensor
 
     def pin_memory(self) -> LabelledBatch:
         """Called by the DataLoader, so that the copy to a GPU can be asynchronous."""
@@ -36,80 +47,83 @@ class LabelledBatch:
         return LabelledBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
     def _tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.crops, self.age, self.gender, self.ethnicity
+        return self.crops, self.low, self.high, self.gender, self.ethnicity, self.noisy
 
 
 class TrainingFaces(Dataset[LabelledBatch]):
-    """Augmented views of cached frames; an item's key (epoch, index) decides its random draws."""
+    """Augmented views of cached frames; an item's key decides its random draws."""
 
-    def __init__(self, faces: AlignedFaces, size: int, seed: int) -> None:
-        self.frames, self.size, self.seed = faces.crops, size, seed
-        labels = labels_of(faces.samples)
-        self.age, self.gender, self.ethnicity = labels["age"], labels["gender"], labels["ethnicity"]
+    def __init__(self, faces: AlignedFaces, config: TrainConfig, size: int) -> None:
+        self.frames, self.size, self.seed = faces.crops, size, config.seed
+        self.labels = labels_of(faces.samples)
+        prints, noisy = dict(config.prints), set(config.noisy)
+        sets = [sample.set for sample in faces.samples]
+        self.print_share = np.array([prints.get(name, config.print_share) for name in sets])
+        self.noisy = np.array([name in noisy for name in sets])
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def view(self, epoch: int, index: int) -> ImageArray:
-        rng = np.random.default_rng((self.seed, epoch, index))
-        return augmented_crop(self.frames[index], self.size, rng)
+    def view(self, key: Key) -> ImageArray:
+        rng, row = np.random.default_rng((self.seed, *key)), key[2]
+        is_print = rng.random() < self.print_share[row]
+        crop = augmented_crop(self.frames[row], self.size, rng)
+        return old_print(crop, rng) if is_print else crop
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> LabelledBatch:
+    def __getitems__(self, keys: list[Key]) -> LabelledBatch:
         """A whole batch at once, as the DataLoader asks for it when this method exists."""
-        crops = np.stack([self.view(epoch, index) for epoch, index in keys])
-        rows = [index for _, index in keys]
-        return LabelledBatch(
-            torch.from_numpy(crops),
-            torch.from_numpy(self.age[rows]),
-            torch.from_numpy(self.gender[rows]),
-            torch.from_numpy(self.ethnicity[rows]),
-        )
+        crops = np.stack([self.view(key) for key in keys])
+        rows = [row for _, _, row in keys]
+        labels = (self.labels[name][rows] for name in ("low", "high", "gender", "ethnicity"))
+        return LabelledBatch(*map(torch.from_numpy, (crops, *labels, self.noisy[rows])))
 
 
 class EpochBatches:
-    """Batch sampler over (epoch, index) keys that can begin in the middle of an epoch.
+    """Batch sampler over keys that can begin in the middle of an epoch.
 
-    The order depends on (seed, epoch) alone, so a resumed run sees exactly the batches that an
-    unbroken one would have seen. The last, incomplete batch is left out: batch norm wants full ones.
+    An epoch has as many batches as the faces fill. Each is drawn anew with the given weights, no face
+    twice in it, from (seed, epoch, step) alone: a resumed run sees exactly the batches that an unbroken
+    one would have seen.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, epoch: int, start: int = 0) -> None:
-        self.steps = count // batch_size
-        self.batch_size, self.epoch, self.start = batch_size, epoch, start
-        self.order = np.random.default_rng((seed, epoch)).permutation(count)
+    def __init__(
+        self, weights: npt.NDArray[np.float64], batch_size: int, seed: int, epoch: int, start: int = 0
+    ) -> None:
+        self.weights, self.steps = weights, len(weights) // batch_size
+        self.batch_size, self.seed, self.epoch, self.start = batch_size, seed, epoch, start
 
     def __len__(self) -> int:
         return self.steps - self.start
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         for step in range(self.start, self.steps):
-            rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, int(row)) for row in rows]
+            rng = np.random.default_rng((self.seed, self.epoch, step))
+            rows = rng.choice(len(self.weights), self.batch_size, replace=False, p=self.weights)
+            yield [(self.epoch, step, int(row)) for row in rows]
 
 
 def training_loader(
     faces: AlignedFaces,
+    weights: npt.NDArray[np.float64],
+    config: TrainConfig,
     *,
     size: int,
-    batch_size: int,
-    seed: int,
     epoch: int,
     start: int = 0,
-    workers: int = 1,
     pin_memory: bool = False,
 ) -> Iterable[LabelledBatch]:
     """The batches of one epoch, from batch number `start` on."""
     # OpenCV's own threads do not survive a fork, and a worker that then wants them waits for ever.
     cv2.setNumThreads(1)
     return DataLoader(
-        TrainingFaces(faces, size, seed),
-        batch_sampler=EpochBatches(len(faces.samples), batch_size, seed, epoch, start),
+        TrainingFaces(faces, config, size),
+        batch_sampler=EpochBatches(weights, config.batch_size, config.seed, epoch, start),
         collate_fn=_as_is,
-        num_workers=workers,
+        num_workers=config.workers,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         # Starts at once, with the frames in place; elsewhere forking is not possible or not safe.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        multiprocessing_context="fork" if config.workers and sys.platform == "linux" else None,
     )
 
 

@@ -10,25 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from photoage.ages.checkpoint import IMAGENET_MEAN, IMAGENET_STD, CheckpointInfo, read_checkpoint_info
-from photoage.ages.intervals import calibrate
 from photoage.ages.model import AgeModel, normalise, save_checkpoint
 from photoage.ages.predictor import MAX_AGE, autocast_dtype
 from photoage.errors import DataError
 from photoage.records import TEMPLATE_VERSION, FloatArray
+from photoage.training.calibrate import calibration
 from photoage.training.config import TrainConfig, TrainProgress
-from photoage.training.dataset import AlignedFaces, Crops, labels_of
+from photoage.training.dataset import AlignedFaces, Crops
 from photoage.training.distill import Teacher
 from photoage.training.loaders import LabelledBatch, training_loader
 from photoage.training.log import TrainLog
-from photoage.training.metrics import measure
+from photoage.training.sampling import check_sets, draw_weights
 from photoage.training.state import TrainState
 
 MAX_GRADIENT = 5.0
+FIRST_CROPS = 256
 
 
 def learning_rate(config: TrainConfig, done: int, total: int) -> float:
@@ -40,13 +42,8 @@ def learning_rate(config: TrainConfig, done: int, total: int) -> float:
 
 
 @torch.inference_mode()
-def predict_ages(
-    model: AgeModel, crops: Crops, device: torch.device, *, flip: bool = False, batch_size: int = 128
-) -> FloatArray:
-    """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages, within 0 to 116 as a scan gives them.
-
-    `flip` averages with the mirror image.
-    """
+def predict_ages(model: AgeModel, crops: Crops, device: torch.device, *, batch_size: int = 128) -> FloatArray:
+    """(N, S, S, 3) uint8 RGB crops to (N,) float32 ages, within 0 to 116 as a scan gives them."""
     dtype = autocast_dtype(device)
     ages = []
     for start in range(0, len(crops), batch_size):
@@ -54,8 +51,6 @@ def predict_ages(
         x = normalise(batch, IMAGENET_MEAN, IMAGENET_STD)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             value = model(x)
-            if flip:
-                value = (value + model(x.flip(3))) / 2
         ages.append(value.float().clamp_(0.0, MAX_AGE).cpu())
     return torch.cat(ages).numpy() if ages else np.empty(0, dtype=np.float32)
 
@@ -66,6 +61,7 @@ class _Run:
 
     config: TrainConfig
     training: AlignedFaces
+    weights: npt.NDArray[np.float64]  # of the draws
     state: TrainState
     teacher: Teacher | None
     device: torch.device
@@ -112,6 +108,10 @@ def train(
         raise DataError(
             f"{len(training.samples)} training faces do not fill one batch of {config.batch_size}"
         )
+    check_sets((*dict(config.prints), *config.noisy), (sample.set for sample in training.samples))
+    weights = draw_weights(training.samples, dict(config.shares), config.rare_ages)
+    if (drawn := np.count_nonzero(weights)) < config.batch_size:
+        raise DataError(f"{drawn} faces that are drawn do not fill one batch of {config.batch_size}")
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher = Teacher(Path(config.teacher), device) if config.teacher else None
     if resume and state_path(out).is_file():
@@ -120,11 +120,21 @@ def train(
     else:
         state = TrainState(config, device)
         if teacher is not None:
-            teacher.fit_statistics(_first_crops(config, training))
+            teacher.fit_statistics(_first_crops(config, training, weights))
     with TrainLog(log_path(out), steps, done=state.epoch * steps + state.step) as log:
         started = time.monotonic() - log.seconds
         run = _Run(
-            config, training, state, teacher, device, steps, state_path(out), log, progress, should_stop
+            config,
+            training,
+            weights,
+            state,
+            teacher,
+            device,
+            steps,
+            state_path(out),
+            log,
+            progress,
+            should_stop,
         )
         while state.epoch < config.epochs:
             size = config.size_at(state.epoch)
@@ -132,7 +142,7 @@ def train(
                 run.save()
                 return None
             info = _checkpoint_info(run, validation(size), size, data_info or {})
-            save_checkpoint(out, state.ema.backbone, info)
+            save_checkpoint(out, state.averaged.backbone, info)
             measured = info.metrics["validation"]
             seconds = round(time.monotonic() - started, 1)
             log.write({"epoch": state.epoch, "size": size, "seconds": seconds, "validation": measured})
@@ -141,17 +151,14 @@ def train(
     return read_checkpoint_info(out)
 
 
-def _first_crops(config: TrainConfig, training: AlignedFaces) -> torch.Tensor:
+def _first_crops(
+    config: TrainConfig, training: AlignedFaces, weights: npt.NDArray[np.float64]
+) -> torch.Tensor:
     """Training crops from which the teacher learns the scale of its maps."""
-    batches = training_loader(
-        training,
-        size=config.size_at(0),
-        batch_size=min(512, len(training.samples)),
-        seed=config.seed,
-        epoch=0,
-        workers=0,
-    )
-    return next(iter(batches)).crops
+    count = min(FIRST_CROPS, int(np.count_nonzero(weights)))
+    first = replace(config, batch_size=count, workers=0)
+    loader = training_loader(training, weights, first, size=config.size_at(0), epoch=0)
+    return next(iter(loader)).crops
 
 
 def _run_epoch(run: _Run, size: int) -> bool:
@@ -161,15 +168,14 @@ def _run_epoch(run: _Run, size: int) -> bool:
     total = run.steps * config.epochs
     loader = training_loader(
         run.training,
+        run.weights,
+        config,
         size=size,
-        batch_size=config.batch_size,
-        seed=config.seed,
         epoch=state.epoch,
         start=state.step,
-        workers=config.workers,
         pin_memory=run.device.type == "cuda",
     )
-    state.model.train()
+    state.train_mode()
     since, images = time.monotonic(), 0
     for batch in loader:
         done = state.epoch * run.steps + state.step
@@ -182,9 +188,9 @@ def _run_epoch(run: _Run, size: int) -> bool:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(state.parameters, MAX_GRADIENT)
         state.optimiser.step()
-        state.update_ema(config.ema, done)
+        state.ema.update_parameters(state.model)
         state.step += 1
-        images += len(batch.age)
+        images += len(batch.crops)
         if state.step % config.log_every == 0:
             rate = images / (time.monotonic() - since)
             values = {name: round(value.item(), 4) for name, value in parts.items()}
@@ -214,31 +220,41 @@ def _losses(
     with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
         age, pooled, map2, map3 = run.state.model.features(x)
     parts = {
-        "age": F.smooth_l1_loss(age / 10, batch.age / 10, beta=config.huber_years / 10),
+        "age": age_loss(age, batch, config.huber_years, config.noisy_years),
         "labels": heads.label_loss(pooled, batch, config.label_sigma),
     }
     if run.teacher is not None and distill_weight > 0:
         targets = run.teacher.targets(batch.crops)
-        parts["distill"] = distill_weight * heads.distillation_loss(pooled, map2, map3, targets)
+        parts["distill"] = (
+            config.distill_weight * distill_weight * heads.distillation_loss(pooled, map2, map3, targets)
+        )
     return parts
+
+
+def age_loss(age: torch.Tensor, batch: LabelledBatch, huber_years: float, noisy_years: float) -> torch.Tensor:
+    """Smooth L1 of how far each age lies outside of what its label allows: nothing inside a range.
+
+    Beyond `huber_years` it grows linearly. A noisy face that is further off than `noisy_years` is taken for
+    somebody else's and teaches nothing.
+    """
+    outside = F.relu(batch.low - age) + F.relu(age - batch.high)
+    outside = torch.where(batch.noisy, outside.clamp(max=noisy_years), outside)
+    return F.smooth_l1_loss(outside / 10, torch.zeros_like(outside), beta=huber_years / 10)
 
 
 def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[str, Any]) -> CheckpointInfo:
     """What the checkpoint says about itself, measured and calibrated on the validation faces."""
-    config, age = run.config, labels_of(faces.samples)["age"]
-    plain = predict_ages(run.state.ema, faces.crops, run.device)
-    flipped = predict_ages(run.state.ema, faces.crops, run.device, flip=True)
-    metrics = {"plain": measure(plain, age), "flip": measure(flipped, age)}
+    config = run.config
+    predicted = predict_ages(run.state.averaged, faces.crops, run.device)
     # Names only: where the files lay on this machine concerns nobody else.
     init, teacher = Path(config.init).name, Path(config.teacher).name if config.teacher else None
     return CheckpointInfo(
         name=config.name,
         crop_size=size,
-        interval=calibrate(plain, age),
         flip_average=False,  # it gains a few hundredths of a year for twice the cost
         template=TEMPLATE_VERSION,
         init=init,
         data=data_info,
         recipe=asdict(replace(config, teacher=teacher, init=init)),
-        metrics={"validation": {k: asdict(m) for k, m in metrics.items() if m}},
+        **calibration(faces, predicted),
     )

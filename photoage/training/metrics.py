@@ -60,6 +60,38 @@ def measure(
     )
 
 
+def entry(
+    predicted: FloatArray,
+    age: FloatArray,
+    bounds: tuple[FloatArray, FloatArray] | None = None,
+    rows: BoolArray | None = None,
+) -> dict[str, Any]:
+    """`measure` as plain numbers with three decimals; without faces, count is 0 and the figures are None."""
+    metrics = measure(predicted, age, bounds, rows)
+    if metrics is None:
+        return {"count": 0} | dict.fromkeys(("mae", "cs5", "bias", "coverage", "width"))
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(metrics).items()}
+
+
+def by_age(
+    predicted: FloatArray,
+    age: FloatArray,
+    bounds: tuple[FloatArray, FloatArray] | None = None,
+    rows: BoolArray | None = None,
+) -> dict[str, Any]:
+    """An `entry` for each age bin, of the chosen rows."""
+    chosen = np.ones(len(age), np.bool_) if rows is None else rows
+    return {
+        bin_name(low, high): entry(predicted, age, bounds, chosen & within(age, low, high))
+        for low, high in AGE_BINS
+    }
+
+
+def within(age: FloatArray, low: int, high: int) -> BoolArray:
+    """Which ages are `low` to `high` years, in whole years as people say them: 9.5 is 9."""
+    return (age >= low) & (age < high + 1)
+
+
 def report(
     predicted: FloatArray,
     age: FloatArray,
@@ -73,21 +105,18 @@ def report(
     has its entry; where there are no faces, count is 0 and the figures are None.
     """
 
-    def entry(rows: BoolArray | None = None) -> dict[str, Any]:
-        metrics = measure(predicted, age, bounds, rows)
-        if metrics is None:
-            return {"count": 0} | dict.fromkeys(("mae", "cs5", "bias", "coverage", "width"))
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(metrics).items()}
-
-    def span(low: int, high: int) -> BoolArray:
-        return (age >= low) & (age <= high)
+    def chosen(rows: BoolArray) -> dict[str, Any]:
+        return entry(predicted, age, bounds, rows)
 
     return {
-        **entry(),
-        "by_age": {bin_name(low, high): entry(span(low, high)) for low, high in AGE_BINS},
+        **entry(predicted, age, bounds),
+        "by_age": by_age(predicted, age, bounds),
         **{
-            f"by_{name}": {str(code): entry(codes == code) for code in range(count)}
+            f"by_{name}": {str(code): chosen(codes == code) for code in range(count)}
             for name, (codes, count) in groups.items()
         },
-        "secondary": {"ages 1-80": entry(span(1, 80)), "ages 21-60": entry(span(21, 60))},
+        "secondary": {
+            "ages 1-80": chosen(within(age, 1, 80)),
+            "ages 21-60": chosen(within(age, 21, 60)),
+        },
     }

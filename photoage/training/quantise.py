@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import random
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,10 @@ from photoage.errors import CheckpointError, DataError
 from photoage.faces.detector_files import default_detector
 from photoage.files import file_sha256, replacing_path
 from photoage.records import ImageArray
-from photoage.training.dataset import align_samples, read_utkface
+from photoage.training.dataset import align_samples
+from photoage.training.prepare import given_splits
+from photoage.training.sampling import set_shares
+from photoage.training.sources import read_sources
 from photoage.training.splits import read_splits
 
 CALIBRATION_FACES = 256
@@ -42,7 +47,7 @@ class QuantiseJob:
     """What to quantise, and the labelled images whose training split calibrates it."""
 
     checkpoint: Path
-    data: Path
+    data: tuple[Path, ...]
     cache: Path
     splits: Path | None = None
     faces: int = CALIBRATION_FACES
@@ -86,14 +91,18 @@ def quantise(job: QuantiseJob) -> Path:
 
 
 def calibration_crops(job: QuantiseJob, size: int) -> ImageArray:
-    """(N, size, size, 3) uint8 RGB crops of training faces drawn at random. Raises `DataError`."""
-    samples, _ = read_utkface(job.data, job.cache)
-    if job.splits is not None:
-        splits = read_splits(job.splits)
-        samples = [sample for sample in samples if splits.get(sample.name) == "train"]
+    """(N, size, size, 3) uint8 RGB crops of random training faces of every set. Raises `DataError`."""
+    samples = [sample for source in read_sources(job.data, job.cache) for sample in source.samples]
+    splits = given_splits(samples, {} if job.splits is None else read_splits(job.splits))
+    if splits:
+        samples = [sample for sample in samples if splits.get(sample.key) == "train"]
     if not samples:
-        raise DataError(f"{job.data}: no training image to calibrate with")
-    drawn = random.Random(job.seed).sample(samples, min(job.faces, len(samples)))
+        raise DataError(f"{job.data[0]}: no training image to calibrate with")
+    shares = set_shares(Counter(sample.set for sample in samples), {})
+    draw, drawn = random.Random(job.seed), []
+    for name, share in shares.items():
+        of_set = [sample for sample in samples if sample.set == name]
+        drawn += draw.sample(of_set, min(len(of_set), math.ceil(job.faces * share)))
     return align_samples(drawn, default_detector(), size=size).crops[:]
 
 

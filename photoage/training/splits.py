@@ -1,8 +1,8 @@
 """Which images train, validate and test: the splits file, and grouped splits of data without one.
 
-Images that show the same picture must be on the same side, or the model is tested on what it was
-trained on. So a split is made of groups: identical files, and near-duplicates of a face crop. Other
-pictures of the same person are not recognised.
+Images that show the same picture or the same person must be on the same side, or the model is tested on
+what it was trained on. So a split is made of groups: identical files, near-duplicates of a face crop, and
+photos whose labels name the same person. Other pictures of the same person are not recognised.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ import numpy as np
 from photoage.errors import DataError
 from photoage.files import replacing_text
 from photoage.records import FloatArray
-from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Crops, Sample
+from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, UNKNOWN, AlignedFaces, Crops, Sample
 from photoage.training.metrics import AGE_BINS
 
 SPLITS = ("train", "val", "test")
@@ -60,14 +61,14 @@ def write_splits(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for sample, group in zip(samples, groups, strict=True):
-            row = (sample.name, sample.age, sample.gender, sample.ethnicity, splits[sample.name], group)
-            writer.writerow(row)
+            codes = ("" if code == UNKNOWN else code for code in (sample.gender, sample.ethnicity))
+            writer.writerow((sample.key, f"{sample.age:g}", *codes, splits[sample.key], group))
 
 
 def grouped_split(samples: Sequence[Sample], groups: Sequence[int]) -> dict[str, str]:
-    """File name to split, whole groups at a time, 80/10/10 within every age bin.
+    """Key of each sample to its split, whole groups at a time, 80/10/10 within every age bin.
 
-    Depends on the names, ages and groups alone: the same data gives the same split, in any order.
+    Depends on the keys, ages and groups alone: the same data gives the same split, in any order.
     """
     members: dict[int, list[Sample]] = defaultdict(list)
     for sample, group in zip(samples, groups, strict=True):
@@ -75,8 +76,8 @@ def grouped_split(samples: Sequence[Sample], groups: Sequence[int]) -> dict[str,
 
     def place(group: list[Sample]) -> tuple[int, int, str]:
         age = sum(sample.age for sample in group) / len(group)
-        age_bin = sum(age > high for _, high in AGE_BINS)
-        first = min(os.fsencode(sample.name) for sample in group)
+        age_bin = sum(age >= high + 1 for _, high in AGE_BINS)
+        first = min(os.fsencode(sample.key) for sample in group)
         return age_bin, -len(group), hashlib.sha256(first).hexdigest()
 
     # Going through the bins in order, each group goes to the split that is furthest behind its share
@@ -89,8 +90,25 @@ def grouped_split(samples: Sequence[Sample], groups: Sequence[int]) -> dict[str,
         behind = [share * total - counts[split] for split, share in zip(SPLITS, SHARES, strict=True)]
         chosen = SPLITS[behind.index(max(behind))]
         counts[chosen] += len(alike)
-        splits.update((sample.name, chosen) for sample in alike)
+        splits.update((sample.key, chosen) for sample in alike)
     return splits
+
+
+def complete_split(
+    samples: Sequence[Sample], groups: Sequence[int], given: Mapping[str, str]
+) -> dict[str, str]:
+    """A split for every sample: the given one, else that of others of its group, else one that is made.
+
+    A group that is on several sides already gets its other samples into training, where they do no harm.
+    """
+    decided: dict[int, str] = {}
+    for sample, group in zip(samples, groups, strict=True):
+        if split := given.get(sample.key):
+            decided[group] = split if decided.get(group, split) == split else "train"
+    free = [(sample, group) for sample, group in zip(samples, groups, strict=True) if group not in decided]
+    made = grouped_split([sample for sample, _ in free], [group for _, group in free])
+    joined = {s.key: decided[group] for s, group in zip(samples, groups, strict=True) if group in decided}
+    return made | joined | {s.key: given[s.key] for s in samples if s.key in given}
 
 
 def find_groups(samples: Sequence[Sample], faces: AlignedFaces) -> list[int]:
@@ -99,7 +117,7 @@ def find_groups(samples: Sequence[Sample], faces: AlignedFaces) -> list[int]:
     `faces` are the aligned frames of the samples; those without a detection are compared by their
     bytes only.
     """
-    row_of = {sample.name: row for row, sample in enumerate(samples)}
+    row_of = {sample.key: row for row, sample in enumerate(samples)}
     parent = list(range(len(samples)))
 
     def root(row: int) -> int:
@@ -108,13 +126,20 @@ def find_groups(samples: Sequence[Sample], faces: AlignedFaces) -> list[int]:
             row = parent[row]
         return row
 
-    for a, b in _same_bytes(samples):
+    for a, b in chain(_same_bytes(samples), _same_person(samples)):
         parent[root(b)] = root(a)
-    rows = [row_of[sample.name] for sample in faces.samples]
+    rows = [row_of[sample.key] for sample in faces.samples]
     for a, b in near_duplicates(grey_versions(faces.crops)):
         parent[root(rows[b])] = root(rows[a])
     number: dict[int, int] = {}
     return [number.setdefault(root(row), len(number) + 1) for row in range(len(samples))]
+
+
+def _same_person(samples: Sequence[Sample]) -> Iterator[tuple[int, int]]:
+    first: dict[str, int] = {}
+    for row, sample in enumerate(samples):
+        if sample.person and (earlier := first.setdefault(sample.person, row)) != row:
+            yield earlier, row
 
 
 def _same_bytes(samples: Sequence[Sample]) -> Iterator[tuple[int, int]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel
 
-from photoage.ages.model import initial_model
+from photoage.ages.model import AgeModel, initial_model
 from photoage.errors import DataError
 from photoage.files import replacing_path
-from photoage.training.config import TrainConfig
+from photoage.training.config import FREEZABLE, TrainConfig
 from photoage.training.distill import AuxiliaryHeads, Teacher
 
 FREE_TO_CHANGE = ("workers", "save_every", "log_every")  # on resuming: they do not affect the weights
@@ -26,9 +27,11 @@ class TrainState:
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.model = initial_model(config.init).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.ema = AveragedModel(self.model, avg_fn=partial(_moved, config.ema), use_buffers=True).eval()
         self.heads = AuxiliaryHeads().to(device)
-        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
+        self.frozen = _freeze(self.model, config.freeze)
+        everything = [*self.model.parameters(), *self.heads.parameters()]
+        self.parameters = [parameter for parameter in everything if parameter.requires_grad]
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -40,17 +43,18 @@ class TrainState:
         )
         self.epoch = self.step = 0  # the next batch to see
 
-    def update_ema(self, decay: float, done: int) -> None:
-        """Move the averaged model towards the model; early on faster, while it is still random."""
-        decay = min(decay, (1 + done) / (10 + done))
-        with torch.no_grad():
-            for ours, theirs in zip(
-                self.ema.state_dict().values(), self.model.state_dict().values(), strict=True
-            ):
-                if ours.is_floating_point():
-                    ours.lerp_(theirs, 1 - decay)
-                else:
-                    ours.copy_(theirs)
+    def train_mode(self) -> None:
+        """Batch norms take their batch's statistics, except in what is frozen."""
+        self.model.train()
+        for part in self.frozen:
+            part.eval()
+
+    @property
+    def averaged(self) -> AgeModel:
+        """The model whose weights are the mean of those of the last steps: the one that is kept."""
+        module = self.ema.module
+        assert isinstance(module, AgeModel)
+        return module
 
     def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
         """Write the state, whole or not at all. Raises `PhotoageError`."""
@@ -94,3 +98,21 @@ class TrainState:
                 }
         if teacher is not None:
             teacher.statistics = {k: v.to(teacher.device) for k, v in under("teacher.").items()}
+
+
+def _freeze(model: AgeModel, last: str | None) -> list[torch.nn.Module]:
+    """The parts of the backbone up to `last`, which get no gradients any more."""
+    names = FREEZABLE[: FREEZABLE.index(last) + 1] if last else ()
+    parts = [model.backbone.get_submodule(name) for name in names]
+    for part in parts:
+        part.requires_grad_(False)
+    return parts
+
+
+def _moved(
+    decay: float, averaged: torch.Tensor, current: torch.Tensor, done: torch.Tensor | int
+) -> torch.Tensor:
+    """An averaged weight moved towards the model's; early on faster, while the model is still far off."""
+    if not averaged.is_floating_point():
+        return current
+    return averaged.lerp(current, 1 - min(decay, (1 + int(done)) / (10 + int(done))))
