@@ -92,7 +92,7 @@ def faces(new_database: Callable[[], Place]) -> tuple[Place, list[tuple[float, f
                 stratum = random_.choice([0, 0, 1, 7])
                 path = f"/p/{checkpoint[0]}-{number:03}.jpg"
                 estimate = Estimate(age, age - width / 2, age + width / 2, stratum)
-                content = PhotoFaces("c", 640, 480, None, detections(1))
+                content = PhotoFaces("c", 640, 480, detections(1))
                 store.save_many([(PhotoFile(path, 100, 1), content, [estimate])])
                 stored.append((age, width, path, stratum, residuals is not None))
         store.commit()

@@ -19,9 +19,10 @@ class FaceFilter:
     Ages and intervals in years. With `prob`, the faces whose chance to be of somebody aged `min_age` to
     `max_age` is at least that, instead of those whose estimate lies there. `min_faces` and `max_faces`
     count all stored faces of a photo. A photo whose date is a year or a month matches dates if one of its
-    days does, one without a date never. `undated`: only those; `date_source`: only photos with a date from there. `path_glob` is described in
-    docs/database.md. Faces come in the order of `sort`, then by path and face_index; photos without
-    a date come last either way. Raises `UsageError` when the filter makes no sense.
+    days does, one without a date never. `undated`: only those; `date_source`: only photos with a date from
+    there. `path_glob` is described in docs/database.md. Faces come in the order of `sort`, then by path and
+    face_index; photos without a date come last either way. Raises `UsageError` when the filter makes no
+    sense.
     """
 
     min_age: float | None = None

@@ -107,7 +107,7 @@ def read_photo(
     if landmarks is not None:
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
         faces = PhotoFaces(digest, photo.width, photo.height, ())
-        return ReadPhoto(file, faces, _cut(photo, landmarks, options))
+        return ReadPhoto(file, faces, _cut(photo, landmarks, options), spans=tuple(map(span, landmarks)))
     wanted = DECODE_MARGIN * options.detect.det_size
     photo = decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted))
     found = _detect(photo, options)
@@ -116,7 +116,8 @@ def read_photo(
         photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
     crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options)
     faces = PhotoFaces(digest, photo.width, photo.height, tuple(found))
-    return ReadPhoto(file, faces, crops, _detector(options).providers[0])
+    spans = tuple(span(face.landmarks) for face in found)
+    return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=spans)
 
 
 def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:
