@@ -46,7 +46,7 @@ def write(*photos: Path, folder: Path | None = None) -> list[Sidecar]:
     database = photos[0].parent / "photoage.db"
     with Store.open(database) as store:
         begin(store)
-        faces = PhotoFaces("c", *SIZE, None, detections(1))
+        faces = PhotoFaces("c", *SIZE, detections(1))
         estimates = [Estimate(50.0, 45.0, 55.0)]
         store.save_many([(PhotoFile.of(str(photo), os.stat(photo)), faces, estimates) for photo in photos])
         store.commit()
