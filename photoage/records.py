@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +125,7 @@ class DecodedPhoto:
     `width` and `height` are the full upright size in pixels; `rgb` may be decoded at a reduced
     size, in which case `scale` = width of `rgb` / `width`. Everywhere, a point (x, y) with whole numbers
     is the centre of a pixel, so that sizes and points do not scale alike: see `reduced` and `full`.
+    `oriented`: the file itself says which side is up.
     With a `problem`, in words, the photo is incomplete: only the part `sound`, in full pixels, is there.
     """
 
@@ -135,6 +136,7 @@ class DecodedPhoto:
     page: int = 1
     problem: str | None = None
     sound: Box | None = None
+    oriented: bool = False
 
     @property
     def scale(self) -> float:
@@ -158,6 +160,13 @@ class Detection:
     bbox: Box
     landmarks: FloatArray  # (5, 2): left eye, right eye, nose, mouth left, mouth right (as seen)
     det_score: float  # 0 to 1
+
+
+class Quality(NamedTuple):
+    """How well a face is seen, by `faces/quality.py`."""
+
+    sharpness: float
+    yaw: float  # degrees, positive towards the photo's right
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,7 @@ class PhotoFaces:
     width: int
     height: int
     detections: tuple[Detection, ...]  # left to right: the position is the face_index
+    turn: int = 0  # degrees clockwise by which the photo was turned beyond what its file states
 
 
 @dataclass(frozen=True, slots=True)

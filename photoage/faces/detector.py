@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 from photoage.errors import DetectorError, DeviceError, PhotoageError
 from photoage.faces import scrfd
 from photoage.faces.detector_files import DetectorFile
-from photoage.faces.views import Found, PhotoViews, _canvas, _may_be_large
+from photoage.faces.views import FirstLook, Found, PhotoViews, _canvas, _may_be_large
 from photoage.records import Detection, ImageArray
 
 DET_SIZE = 640
 DET_THRESH = 0.5
+WEAK_THRESH = 0.05  # what scores less says nothing
 GLANCE_THRESH = 0.4  # of the detection threshold
 NOTHING: Found = (np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32))
 
@@ -34,7 +36,38 @@ def cuda_driver_present() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-class Detector:
+class FaceFinder(ABC):
+    """What finds faces: a detector of this process, or one of another process."""
+
+    providers: list[str]
+
+    def detect(
+        self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
+    ) -> list[Detection]:
+        """Find the faces of one upright photo.
+
+        `rgb` (H, W, 3) uint8 RGB. Returns detections in its pixels, boxes clipped to it, ordered
+        left to right (then top to bottom). An image without area has none.
+        """
+        return self.first_look(rgb, det_thresh=det_thresh, det_size=det_size).faces
+
+    def first_look(self, rgb: ImageArray, *, det_thresh: float, det_size: int) -> FirstLook:
+        """As `detect`, with what scored too low."""
+        if min(rgb.shape[:2]) < 2:
+            return FirstLook([], [], rgb)
+        views = PhotoViews.of(rgb, det_size)
+        return views.first_look(self.find_one(views, det_thresh), det_thresh)
+
+    @abstractmethod
+    def find_one(self, views: PhotoViews, det_thresh: float) -> tuple[Found, Found]:
+        """What SCRFD finds in the whole view and in the close-up of one photo, in their pixels."""
+
+    @abstractmethod
+    def look(self, views: Sequence[ImageArray], det_thresh: float) -> list[Found]:
+        """What SCRFD finds in each of these images as they are, in their pixels."""
+
+
+class Detector(FaceFinder):
     """A live SCRFD session.
 
     One instance per process; it holds an ONNX Runtime session that is not shared across forks.
@@ -68,34 +101,24 @@ class Detector:
         self._model = model
         self._square = device == "cuda"
 
-    def detect(
-        self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
-    ) -> list[Detection]:
-        """Find the faces of one upright photo.
-
-        `rgb` (H, W, 3) uint8 RGB. Returns detections in its pixels, boxes clipped to it, ordered
-        left to right (then top to bottom). An image without area has none.
-        """
-        if min(rgb.shape[:2]) < 2:
-            return []
-        views = PhotoViews.of(rgb, det_size)
-        return views.faces(self.find([views], det_thresh)[0])
+    def find_one(self, views: PhotoViews, det_thresh: float) -> tuple[Found, Found]:
+        return self.find([views], det_thresh)[0]
 
     def find(self, photos: Sequence[PhotoViews], det_thresh: float) -> list[tuple[Found, Found]]:
         """What SCRFD finds in the views of each photo, views of one size in one run.
 
-        For each photo boxes and landmarks of its whole view, and of its close-up, in their pixels; nothing
-        of a close-up that need not be looked at.
+        For each photo boxes and landmarks of its whole view, those of less than `det_thresh` too, and of
+        its close-up, in their pixels; nothing of a close-up that need not be looked at.
         """
-        whole = self._run([photo.whole for photo in photos], det_thresh)
+        whole = self.look([photo.whole for photo in photos], min(WEAK_THRESH, det_thresh))
         close = list(range(len(photos)))
         if self._model.static_input_size is None:  # else a glance would cost as much as a look
-            glances = self._run([photo.glance for photo in photos], det_thresh * GLANCE_THRESH)
+            glances = self.look([photo.glance for photo in photos], det_thresh * GLANCE_THRESH)
             close = [i for i, (boxes, _) in enumerate(glances) if any(map(_may_be_large, boxes))]
-        looked = dict(zip(close, self._run([photos[i].close_up() for i in close], det_thresh), strict=True))
+        looked = dict(zip(close, self.look([photos[i].close_up() for i in close], det_thresh), strict=True))
         return [(found, looked.get(i, NOTHING)) for i, found in enumerate(whole)]
 
-    def _run(self, views: Sequence[ImageArray], det_thresh: float) -> list[Found]:
+    def look(self, views: Sequence[ImageArray], det_thresh: float) -> list[Found]:
         found: dict[int, Found] = {}
         by_shape: dict[tuple[int, ...], list[tuple[int, ImageArray, float]]] = {}
         for i, view in enumerate(views):

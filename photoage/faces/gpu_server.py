@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -16,12 +17,13 @@ from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from photoage.errors import DeviceError, PhotoageError
-from photoage.faces.detector import DET_SIZE, DET_THRESH, Detector
+from photoage.faces.detector import Detector, FaceFinder
 from photoage.faces.views import Found, PhotoViews
-from photoage.records import Detection, ImageArray
+from photoage.records import ImageArray
 
 BATCH = 32  # photos that go through the detector together, if as many are waiting
 BACKLOG = 128
+Asked = PhotoViews | Sequence[ImageArray]  # a photo, or parts of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class DetectionServer:
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
         self._batch = BATCH
-        self._waiting: SimpleQueue[tuple[Connection, PhotoViews, float] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Connection, Asked, float] | None] = SimpleQueue()
         key = os.urandom(16)
         self._listener = Listener(backlog=BACKLOG, authkey=key)
         self.address = ServerAddress(self._listener.address, key)
@@ -82,18 +84,22 @@ class DetectionServer:
     def _receive(self, connection: Connection) -> None:
         with connection, contextlib.suppress(OSError, EOFError):  # the worker has ended
             while True:
-                views, det_thresh = connection.recv()
-                self._waiting.put((connection, views, det_thresh))
+                what, det_thresh = connection.recv()
+                self._waiting.put((connection, what, det_thresh))
 
     def _answer(self) -> None:
         while (batch := self._next_batch()) is not None:
-            # All workers of a scan have the same threshold.
-            answers = self._find([views for _, views, _ in batch], batch[0][2])
+            # All workers of a scan have the same threshold for photos.
+            photos = [(what, at) for _, what, at in batch if isinstance(what, PhotoViews)]
+            found = iter(self._find([what for what, _ in photos], photos[0][1]) if photos else [])
+            answers = [
+                next(found) if isinstance(what, PhotoViews) else self._look(what, at) for _, what, at in batch
+            ]
             for (connection, _, _), answer in zip(batch, answers, strict=True):
                 with contextlib.suppress(OSError):  # the worker was given up meanwhile
                     connection.send(answer)
 
-    def _next_batch(self) -> list[tuple[Connection, PhotoViews, float]] | None:
+    def _next_batch(self) -> list[tuple[Connection, Asked, float]] | None:
         """What is waiting, as many as go together, or None when the server is to end."""
         if (first := self._waiting.get()) is None:
             return None
@@ -115,11 +121,26 @@ class DetectionServer:
                 half = len(photos) // 2
                 self._batch = min(self._batch, half)
                 return self._find(photos[:half], det_thresh) + self._find(photos[half:], det_thresh)
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return [DeviceError(f"the detector failed ({cause})")]
+            return [_failure(error)]
+
+    def _look(self, views: Sequence[ImageArray], det_thresh: float) -> list[Found] | DeviceError:
+        try:
+            return self._detector.look(views, det_thresh)
+        except Exception as error:  # noqa: BLE001 - handed to the worker that waits for it
+            if len(views) == 1:
+                return _failure(error)
+            parts = [self._look([view], det_thresh) for view in views]
+            return next((each for each in parts if isinstance(each, DeviceError)), None) or [
+                found for each in parts if isinstance(each, list) for found in each
+            ]
 
 
-class RemoteDetector:
+def _failure(error: Exception) -> DeviceError:
+    cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DeviceError(f"the detector failed ({cause})")
+
+
+class RemoteDetector(FaceFinder):
     """A worker's side: what `Detector` does, by a server's detector."""
 
     def __init__(self, server: ServerAddress) -> None:
@@ -130,21 +151,25 @@ class RemoteDetector:
         except (OSError, EOFError, AuthenticationError) as error:
             raise DeviceError("the process that detects faces has ended") from error
 
-    def detect(
-        self, rgb: ImageArray, *, det_thresh: float = DET_THRESH, det_size: int = DET_SIZE
-    ) -> list[Detection]:
-        """As `Detector.detect`. Raises `DeviceError` when the server fails or has ended."""
-        if min(rgb.shape[:2]) < 2:
-            return []
-        views = PhotoViews.of(rgb, det_size)
+    def find_one(self, views: PhotoViews, det_thresh: float) -> tuple[Found, Found]:
+        """As `Detector.find_one`. Raises `DeviceError` when the server fails or has ended."""
+        found: tuple[Found, Found] = self._ask(views, det_thresh)
+        return found
+
+    def look(self, views: Sequence[ImageArray], det_thresh: float) -> list[Found]:
+        """As `Detector.look`. Raises `DeviceError` when the server fails or has ended."""
+        found: list[Found] = self._ask(list(views), det_thresh)
+        return found
+
+    def _ask(self, what: Asked, det_thresh: float) -> Any:
         try:
-            self._connection.send((views, det_thresh))
-            answer: tuple[Found, Found] | PhotoageError = self._connection.recv()
+            self._connection.send((what, det_thresh))
+            answer = self._connection.recv()
         except (OSError, EOFError) as error:
             raise DeviceError("the process that detects faces has ended") from error
         if isinstance(answer, PhotoageError):
             raise answer
-        return views.faces(answer)
+        return answer
 
 
 def _hang_up(connection: Connection) -> None:

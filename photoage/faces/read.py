@@ -16,27 +16,27 @@ from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.gpu_server import RemoteDetector, ServerAddress
+from photoage.faces.quality import sharpness, yaw
+from photoage.faces.search import search
 from photoage.faces.strata import span
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.photos.orientation import turn_photo
 from photoage.records import (
     DATE_SOURCES,
     DecodedPhoto,
-    Detection,
     DetectOptions,
     FloatArray,
     ImageArray,
     PhotoFaces,
     PhotoFile,
+    Quality,
 )
 
 # Decoding a JPEG at a reduced scale saves most of its cost; detection needs no more than this many
 # times its own input, so that the smallest face it can find still has pixels for its crop.
 DECODE_MARGIN = 3
-# A face with a shorter side than this in a reduced decode is cut from a full decode instead, which costs as
-# much as the rest of a photo. UTKFace validation faces have an MAE 0.05 years higher at 48 than at 96 pixels.
-SMALL_FACE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ReadPhoto:
     """One photo after reading: the file as it was when read, its faces, and their crops.
 
     `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`; `spans` how many pixels of the photo
-    each of them spans. `known`: its content is one of those
+    each of them spans, `quality` how well its face is seen. `known`: its content is one of those
     that the reader was told are known, or was not wanted; of `faces`, at most the hash was filled in.
     """
 
@@ -72,6 +72,7 @@ class ReadPhoto:
     provider: str = ""  # the execution provider that the detector really used
     known: bool = False
     spans: tuple[float, ...] = ()
+    quality: tuple[Quality, ...] = ()
 
 
 def hash_photo(path: str, options: ReadOptions, sidecars: str = "") -> tuple[PhotoFile, str]:
@@ -93,11 +94,13 @@ def read_photo(
     landmarks: FloatArray | None = None,
     hashes: Container[str] = frozenset(),
     sidecars: str = "",
+    turn: int = 0,
 ) -> ReadPhoto:
     """Decode one photo, date it, and cut the crops of its faces.
 
-    With `landmarks` (F, 5, 2) from an earlier scan, nothing is detected and only the crops count. A photo
-    whose content is among `hashes` is not even decoded. Raises `DecodeError`.
+    With `landmarks` (F, 5, 2) from an earlier scan, which turned the photo by `turn`, nothing is detected
+    and only the crops count. A photo whose content is among `hashes` is not even decoded. Raises
+    `DecodeError`.
     """
     file, data = read_file(path, options.max_bytes)
     file = _dated(file, options, sidecars, data)
@@ -105,41 +108,28 @@ def read_photo(
     if digest in hashes:
         return ReadPhoto(file, PhotoFaces(digest, 0, 0, ()), _no_crops(options), known=True)
     if landmarks is not None:
-        photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
-        faces = PhotoFaces(digest, photo.width, photo.height, ())
-        return ReadPhoto(file, faces, _cut(photo, landmarks, options), spans=tuple(map(span, landmarks)))
+        photo = turn_photo(decode_bytes(data, path, DecodeOptions(options.max_pixels)), turn)
+        crops = _cut(photo, landmarks, options)
+        faces = PhotoFaces(digest, photo.width, photo.height, (), turn)
+        return ReadPhoto(
+            file, faces, crops, "", False, _spans(landmarks), _quality(crops, landmarks, options)
+        )
     wanted = DECODE_MARGIN * options.detect.det_size
-    photo = decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted))
-    found = _detect(photo, options)
-    smallest = min((_short_side(face) for face in found), default=float("inf"))
-    if photo.scale < 1 and smallest * photo.scale < SMALL_FACE:
-        photo = decode_bytes(data, path, DecodeOptions(options.max_pixels))
-    crops = _cut(photo, np.array([face.landmarks for face in found]).reshape(-1, 5, 2), options)
-    faces = PhotoFaces(digest, photo.width, photo.height, tuple(found))
-    spans = tuple(span(face.landmarks) for face in found)
-    return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=spans)
+    found = search(
+        _detector(options),
+        decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted)),
+        lambda: decode_bytes(data, path, DecodeOptions(options.max_pixels)),
+        options.detect,
+    )
+    marks = np.array([face.landmarks for face in found.faces], dtype=np.float32).reshape(-1, 5, 2)
+    crops = _cut(found.photo, marks, options)
+    faces = PhotoFaces(digest, found.photo.width, found.photo.height, tuple(found.faces), found.turn)
+    provider = _detector(options).providers[0]
+    return ReadPhoto(file, faces, crops, provider, False, _spans(marks), _quality(crops, marks, options))
 
 
 def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:
     return date_photo(replace(file, sidecars=sidecars), options.dates, data)
-
-
-def _detect(photo: DecodedPhoto, options: ReadOptions) -> list[Detection]:
-    """Detections in pixels of the full upright photo, without those that are too small to estimate."""
-    detector = _detector(options)
-    found = detector.detect(photo.rgb, det_thresh=options.detect.det_thresh, det_size=options.detect.det_size)
-    scaled = map(photo.full, found)
-    return [face for face in scaled if _short_side(face) >= options.detect.min_face and _has_extent(face)]
-
-
-def _short_side(face: Detection) -> float:
-    x1, y1, x2, y2 = face.bbox
-    return min(x2 - x1, y2 - y1)
-
-
-def _has_extent(face: Detection) -> bool:
-    """Whether the landmarks are apart enough for a transform to exist."""
-    return bool(np.ptp(face.landmarks, axis=0).max() > 1.0)
 
 
 def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> ImageArray:
@@ -147,6 +137,18 @@ def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> Im
         return _no_crops(options)
     size, margin = options.crop_size, options.margin
     return np.stack([align_crop(photo.rgb, points, size, margin) for points in photo.reduced(landmarks)])
+
+
+def _spans(landmarks: FloatArray) -> tuple[float, ...]:
+    return tuple(map(span, landmarks))
+
+
+def _quality(crops: ImageArray, landmarks: FloatArray, options: ReadOptions) -> tuple[Quality, ...]:
+    inner = slice(options.margin, options.margin + options.crop_size)
+    return tuple(
+        Quality(sharpness(crop[inner, inner]), yaw(points))
+        for crop, points in zip(crops, landmarks, strict=True)
+    )
 
 
 def _no_crops(options: ReadOptions) -> ImageArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -44,31 +45,61 @@ class PhotoViews:
     def of(cls, rgb: ImageArray, det_size: int) -> PhotoViews:
         """The views of an upright photo, (H, W, 3) uint8 RGB."""
         whole = _fit(rgb, det_size)
-        return cls(whole, _on_black(whole, GLANCE_PHOTO, GLANCE_CANVAS), rgb.shape[1], rgb.shape[0])
+        return cls(whole, on_black(whole, GLANCE_PHOTO, GLANCE_CANVAS), rgb.shape[1], rgb.shape[0])
 
     def close_up(self) -> ImageArray:
         """The view for faces that fill the photo."""
-        return _on_black(self.whole, CLOSE_UP_PHOTO, CLOSE_UP_CANVAS)
+        return on_black(self.whole, CLOSE_UP_PHOTO, CLOSE_UP_CANVAS)
 
-    def faces(self, found: tuple[Found, Found]) -> list[Detection]:
-        """Detections in the photo's pixels, from what `Detector.find` gave; large faces once."""
-        long_side = max(self.width, self.height)
+    def first_look(self, found: tuple[Found, Found], det_thresh: float) -> FirstLook:
+        """What `Detector.find` gave, in the photo's pixels."""
+        weak = (face for face in self._normal(found) if face.det_score < det_thresh)
+        return FirstLook(self._faces(found, det_thresh), list(weak), self.glance)
+
+    def _faces(self, found: tuple[Found, Found], det_thresh: float) -> list[Detection]:
+        """Large faces once."""
+        longer = max(self.width, self.height)
         margin = (CLOSE_UP_CANVAS - CLOSE_UP_PHOTO) // 2
         large = [
             face
-            for face in _detections(found[1], long_side / CLOSE_UP_PHOTO, margin)
-            if _long_side(face) * CLOSE_UP_PHOTO / long_side >= CLOSE_UP_FACE
+            for face in detections(found[1], longer / CLOSE_UP_PHOTO, margin)
+            if long_side(face) * CLOSE_UP_PHOTO / longer >= CLOSE_UP_FACE
         ]
-        normal = _detections(found[0], self.width / self.whole.shape[1])
+        normal = [face for face in self._normal(found) if face.det_score >= det_thresh]
         both = large + [
             face for face in normal if all(overlap(face.bbox, other.bbox) < SAME_FACE_IOU for other in large)
         ]
-        clipped = (_clipped(face, self.width, self.height) for face in both)
-        return sorted((face for face in clipped if face is not None), key=lambda f: (f.bbox[0], f.bbox[1]))
+        return within(both, self.width, self.height)
+
+    def _normal(self, found: tuple[Found, Found]) -> Iterator[Detection]:
+        return detections(found[0], self.width / self.whole.shape[1])
 
 
-def _detections(found: Found, factor: float, margin: float = 0.0) -> Iterator[Detection]:
-    """Photo pixel = (view pixel - margin) * factor."""
+class FirstLook(NamedTuple):
+    """Faces of a photo, left to right, what looked like one but scored too low, and the photo at a glance."""
+
+    faces: list[Detection]
+    weak: list[Detection]
+    glance: ImageArray
+
+
+def within(faces: Iterable[Detection], width: int, height: int) -> list[Detection]:
+    """The faces that a photo of this size holds, their boxes clipped to it, left to right."""
+    clipped = (_clipped(face, width, height) for face in faces)
+    return sorted((face for face in clipped if face is not None), key=lambda f: (f.bbox[0], f.bbox[1]))
+
+
+def distinct(faces: Sequence[Detection]) -> list[Detection]:
+    """Each face once, by the detection with the best score; best first."""
+    if not faces:
+        return []
+    boxes = [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.bbox for face in faces)]
+    scores = [face.det_score for face in faces]
+    return [faces[int(i)] for i in cv2.dnn.NMSBoxes(boxes, scores, 0.0, SAME_FACE_IOU)]
+
+
+def detections(found: Found, factor: float, margin: float = 0.0) -> Iterator[Detection]:
+    """What was found in a view, in pixels of the photo: (view pixel - margin) * factor."""
     for box, points in zip(*found, strict=True):
         x1, y1, x2, y2 = ((box[:4] - margin) * factor).tolist()
         landmarks = ((points - margin) * factor).astype(np.float32)
@@ -114,7 +145,7 @@ def _canvas(rgb: ImageArray, fixed: tuple[int, int] | None, square: bool) -> tup
     return np.asarray(padded, dtype=np.uint8), shrunk
 
 
-def _on_black(rgb: ImageArray, size: int, canvas: int) -> ImageArray:
+def on_black(rgb: ImageArray, size: int, canvas: int) -> ImageArray:
     """A photo, shrunk already or not, at `size` pixels; a square one in the middle of `canvas` pixels."""
     small = _fit(rgb, size)
     if max(small.shape[:2]) < size:
@@ -131,7 +162,8 @@ def _may_be_large(box: FloatArray) -> bool:
     return bool(max(box[2] - box[0], box[3] - box[1]) >= GLANCE_FACE)
 
 
-def _long_side(face: Detection) -> float:
+def long_side(face: Detection) -> float:
+    """Of a face's box, in pixels."""
     x1, y1, x2, y2 = face.bbox
     return max(x2 - x1, y2 - y1)
 

@@ -112,7 +112,8 @@ def _decode_raw(data: bytes, options: DecodeOptions) -> DecodedPhoto:
         return _decode(image, found.jpeg, options, (found.orientation, found.taken_at))
     assert found.rgb is not None
     height, width = found.rgb.shape[:2]
-    return _upright(found.rgb, found.orientation, found.taken_at, (width, height))
+    photo = _upright(found.rgb, found.orientation, found.taken_at, (width, height))
+    return replace(photo, oriented=True)
 
 
 def _decode(
@@ -139,8 +140,9 @@ def _decode(
         if isinstance(image, TiffImageFile) and known is None:
             height, width = rgb.shape[:2]
             orientation = 1  # the plugin turns its pixels by itself
+        oriented = _states_orientation(image) or (known is not None and isinstance(image, JpegImageFile))
     del image  # a large photo's memory: it may be in use twice over below
-    photo = _upright(rgb, orientation, taken_at, (width, height))
+    photo = replace(_upright(rgb, orientation, taken_at, (width, height)), oriented=oriented)
     if odd is None or odd.problem is None:
         return photo
     x1, y1, x2, y2 = _TOP[orientation](odd.rows / len(odd.rgb))
@@ -187,6 +189,16 @@ def _read_exif(image: Image.Image | tiff_pages.Tags) -> tuple[int, datetime | No
     except FAILURES:
         return 1, None
     return orientation, _taken_at(exif)
+
+
+def _states_orientation(image: Image.Image) -> bool:
+    """Whether the file says which side is up. Programs that write a TIFF say 1 whatever they know."""
+    if image.format in ("HEIF", "AVIF"):
+        return True
+    try:
+        return image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in range(1, 9)
+    except FAILURES:
+        return False
 
 
 def _taken_at(exif: Image.Exif) -> datetime | None:
