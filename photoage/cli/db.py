@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.filesize import decimal
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.output import print_json, print_line
+from photoage.cli.output import print_json, print_line, readable_size
 
 
 @click.group()
@@ -101,7 +100,7 @@ def info(context: Context, as_json: bool) -> None:
         print_json(facts)
         return
     print_line(f"database     {facts['database']}")
-    print_line(f"size         {decimal(size)}")
+    print_line(f"size         {readable_size(size)}")
     if file:
         print_line(f"file system  {facts['file_system'] or 'unknown'}")
     print_line(f"schema       {facts['schema']} (newest: {facts['newest_schema']})")
@@ -125,4 +124,4 @@ def backup(context: Context, file: Path) -> None:
 
     with context.reading(any_schema=True) as engine:
         write_backup(engine, file)
-    context.say(f"wrote {file} ({decimal(file.stat().st_size)})")
+    context.say(f"wrote {file} ({readable_size(file.stat().st_size)})")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.filesize import decimal
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.output import print_json, print_line, print_paths
+from photoage.cli.output import print_json, print_line, print_paths, readable_size
 from photoage.cli.train import cache_folder, cache_option, data_option
 from photoage.errors import UsageError
 
@@ -56,7 +55,7 @@ def list_models(context: Context, as_json: bool) -> None:
             print_line(f"  problem  {row['problem']}")
         if row["sha256"]:
             print_line(f"  sha256   {row['sha256']}")
-            print_line(f"  size     {decimal(row['size'])}")
+            print_line(f"  size     {readable_size(row['size'])}")
             print_line(f"  path     {row['path']}")
 
 

@@ -163,3 +163,10 @@ def _print_stacked(
         for column, cell in cells:
             if not column.width:
                 console.print(Padding(Text(cell, overflow="fold"), (0, 0, 0, GAP)))
+
+
+def readable_size(size: int) -> str:
+    """`1.2 MB`, in powers of 1000 as file managers show it."""
+    from rich.filesize import decimal  # which completion and help need not wait for
+
+    return decimal(size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.scan_options import prepare, report, scan_options, scan_progress, stop_on_signal
+from photoage.cli.scan_options import prepare, print_summary, scan_options, scan_progress, stop_on_signal
 
 if TYPE_CHECKING:
     from photoage.scan.options import ScanOptions
@@ -95,7 +95,7 @@ def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
             progress=progress,
             should_stop=stopping.is_set,
         )
-    report(context, summary)
+    print_summary(context, summary)
     if summary.interrupted:
         sys.exit(130)
 

@@ -1,4 +1,4 @@
-"""What commands that scan have in common: options, signals, progress and the report."""
+"""What commands that scan have in common: options, signals, progress and the summary."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _number(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def report(context: Context, summary: ScanSummary) -> None:
+def print_summary(context: Context, summary: ScanSummary) -> None:
     """Warnings and one line of counts, on stderr: the results themselves are for `query`."""
     for warning in summary.warnings:
         context.warn(warning)

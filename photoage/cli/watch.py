@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.scan_options import prepare, report, scan_options, scan_progress, stop_on_signal
+from photoage.cli.scan_options import prepare, print_summary, scan_options, scan_progress, stop_on_signal
 from photoage.errors import DatabaseLockedError, LibraryError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def watch(context: Context, paths: tuple[str, ...], poll: float | None, **option
             if first or files is not None or _has_work(context, roots, choices):
                 summary = _scan(context, engine, roots, choices, files, stopping)
             if summary is not None:
-                report(context, summary)
+                print_summary(context, summary)
                 if summary.interrupted:
                     sys.exit(130)
             if first:
