@@ -43,6 +43,7 @@ class GroupingOptions:
     per_year: float = 0.006  # more for each year of age between faces whose birth years agree,
     most_years: float = 25.0  # ... up to so many
     apart: float = 4.0  # standard errors from which two groups cannot be one person
+    alone: float = 0.0  # more for single faces, less so the more faces both groups have
     neighbours: int = 24  # nearest neighbours of a face that are looked at
     children: float = 0.22  # how much more alike two small children look than two adults
     floor: float = 2.5  # years: the standard error that any number of estimates by one model has in common
@@ -233,7 +234,8 @@ class _Groups:
             a, b = pairs[start : start + BLOCK].T
             cosine = np.einsum("ij,ij->i", self._mean[a].astype(np.float32), self._mean[b].astype(np.float32))
             alike = self._options.children * self._child[a] * self._child[b]
-            scores[start : start + len(a)] = cosine - alike + self._by_age(a, b)
+            alone = self._options.alone / np.sqrt(self.size[a].astype(np.float32) * self.size[b])
+            scores[start : start + len(a)] = cosine - alike - alone + self._by_age(a, b)
         return scores
 
     def _by_age(self, a: Numbers, b: Numbers) -> Floats:
