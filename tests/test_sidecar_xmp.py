@@ -16,7 +16,8 @@ from pillow_heif import from_pillow
 from photoage.database.query import FaceRow
 from photoage.errors import DecodeError
 from photoage.export.sidecars import sidecar_path
-from photoage.export.xmp import AREA, MWG, OWN, merged
+from photoage.export.xmp import OWN, merged
+from photoage.export.xmp_areas import AREA, MWG
 from photoage.export.xmp_packet import RDF, SidecarError
 from photoage.photos.orientation import as_stored, stored_orientation
 
@@ -284,3 +285,42 @@ def test_deep_nesting_is_refused_not_followed() -> None:
     deep = b"<a>" * 100_000 + b"</a>" * 100_000
     with pytest.raises(SidecarError, match="not well-formed"):
         merged(deep, [FACE], 1)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+GRACE = FACE._replace(person="Grace Hopper")
+AT_THE_FACE = area(0.4, 0.375, 0.2, 0.25)
+
+
+def names(content: bytes) -> list[str | None]:
+    return [found.get("name") for found in regions(content)]
+
+
+def test_a_named_person_names_the_region_and_a_number_does_not() -> None:
+    assert names(changed(None, GRACE)) == ["Grace Hopper"]
+    assert names(changed(None, FACE._replace(person="#12"))) == [None]
+
+
+def test_a_new_name_replaces_the_one_that_photoage_gave() -> None:
+    again = changed(changed(None, GRACE), GRACE._replace(person="Grace"))
+    assert names(again) == ["Grace"]
+    assert names(changed(again, FACE)) == [None]
+
+
+def test_a_region_of_another_program_is_named_if_it_has_no_name() -> None:
+    unnamed = packet(f'<rdf:li rdf:parseType="Resource">{AT_THE_FACE}<r:Type>Face</r:Type></rdf:li>')
+    named = changed(unnamed, GRACE)
+    assert names(named) == ["Grace Hopper"]
+    assert names(changed(named, FACE)) == [None]
+
+
+@pytest.mark.parametrize("theirs", ["Amazing Grace", "Grace Hopper"])
+def test_a_name_of_another_program_stays(theirs: str) -> None:
+    item = f'<rdf:li rdf:parseType="Resource">{AT_THE_FACE}<r:Name>{theirs}</r:Name></rdf:li>'
+    assert names(changed(packet(item), FACE._replace(person="Anna"))) == [theirs]
+
+
+def test_a_region_that_the_user_renamed_elsewhere_stays_as_it_is() -> None:
+    renamed = changed(None, GRACE).replace(b">Grace Hopper<", b">Amazing Grace<")
+    assert names(changed(renamed, FACE)) == ["Amazing Grace"]

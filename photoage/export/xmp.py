@@ -17,6 +17,7 @@ from lxml import etree
 
 from photoage.database.query import FaceRow
 from photoage.export.writers import DECIMALS
+from photoage.export.xmp_areas import AREA, MWG, child_of, face_area, numbers_in, same_faces
 from photoage.export.xmp_packet import (
     EMPTY,
     RDF,
@@ -37,14 +38,13 @@ from photoage.export.xmp_packet import (
     value_of,
 )
 from photoage.photos.orientation import as_stored
-from photoage.records import Box, overlap
+from photoage.records import Box
 
 OWN = "https://photoage.invalid/ns/1.0/"  # a name, not an address: nobody can ever own .invalid
-MWG = "http://www.metadataworkinggroup.com/schemas/regions/"
-AREA = "http://ns.adobe.com/xmp/sType/Area#"
 DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
 PREFIXES: dict[str | None, str] = {"mwg-rs": MWG, "stArea": AREA, "stDim": DIMENSIONS, "photoage": OWN}
 REGIONS = f"{{{MWG}}}Regions"
+NAME = f"{{{MWG}}}Name"
 APPLIED_TO = f"{{{MWG}}}AppliedToDimensions"
 EXTENDED = "{http://ns.adobe.com/xmp/note/}HasExtendedXMP"
 FOR_EXTENSION = "{http://ns.adobe.com/photoshop/1.0/}SidecarForExtension"
@@ -85,10 +85,12 @@ def merged(
     theirs = _strip_ours(info)
     orientation = _apply_dimensions(info, faces[0], orientation, keep=bool(theirs))
     boxes = [as_stored(_upright_box(face), orientation) for face in faces]
-    same = _same_faces(boxes, theirs)
+    same = same_faces(boxes, theirs)
     for number, (face, box) in enumerate(zip(faces, boxes, strict=True)):
         if number in same:
-            _extend(same[number], _extensions(face))
+            named = not field(same[number], NAME)
+            _extend(same[number], _extensions(face, named=named))
+            _name(same[number], face)
         elif box[0] < box[2] and box[1] < box[3]:
             append(_region_list(info), _region(face, box))
     if existing and etree.canonicalize(root, strip_text=True) == before:
@@ -117,10 +119,6 @@ def _regions(described: Sequence[Element]) -> Element | None:
 
 
 _RESOURCE = {f"{{{RDF}}}parseType": "Resource"}
-
-
-def _child(element: Element, name: str) -> Element | None:
-    return struct(element).find(name)
 
 
 def _begin(root: Element, known: Iterable[Packet]) -> None:
@@ -156,13 +154,13 @@ def _absorb_regions(root: Element, other: Element) -> None:
         remove(info)
         append(description, deepcopy(theirs))
         return
-    shapes = [_numbers(_child(each, APPLIED_TO), DIMENSIONS, "wh") for each in (info, theirs)]
+    shapes = [numbers_in(child_of(each, APPLIED_TO), DIMENSIONS, "wh") for each in (info, theirs)]
     if shapes[0] and shapes[1] and not _alike(shapes[0], shapes[1]):
         return  # their places are those of another picture
     there = {canonical(item) for item in present}
     for item in _items(theirs):
-        area = _face_area(item)
-        if canonical(item) not in there and not (area and _same_faces([area], present)):
+        area = face_area(item)
+        if canonical(item) not in there and not (area and same_faces([area], present)):
             append(_region_list(info), deepcopy(item))
 
 
@@ -177,8 +175,8 @@ def _apply_dimensions(info: Element, photo: FaceRow, orientation: int, keep: boo
     """
     upright = photo.photo_width, photo.photo_height
     stored = upright[::-1] if orientation >= 5 else upright
-    present = _child(info, APPLIED_TO)
-    shape = _numbers(present, DIMENSIONS, "wh")
+    present = child_of(info, APPLIED_TO)
+    shape = numbers_in(present, DIMENSIONS, "wh")
     if keep and present is not None:
         if shape is None or _alike(shape, stored):
             return orientation
@@ -207,15 +205,6 @@ def _alike(shape: Sequence[float], other: Sequence[float]) -> bool:
     return abs(across - down) <= SAME_SHAPE * max(across, down)
 
 
-def _numbers(element: Element | None, namespace: str, names: str) -> list[float] | None:
-    """Positive numbers in fields of one letter each; None if one is missing or no number."""
-    try:
-        found = [float(field(element, f"{{{namespace}}}{name}") or "") for name in names]
-    except ValueError:
-        return None
-    return found if all(0 < number < 1e9 for number in found) else None
-
-
 # --- regions --------------------------------------------------------------------------------------
 
 
@@ -231,25 +220,45 @@ def _region(face: FaceRow, box: Box) -> Element:
     values = {"x": (x1 + x2) / 2, "y": (y1 + y2) / 2, "w": x2 - x1, "h": y2 - y1}
     area = {f"{{{AREA}}}{name}": f"{value:.6f}" for name, value in values.items()}
     region = etree.Element(f"{{{RDF}}}li", _RESOURCE, {"rdf": RDF, **PREFIXES})
+    if (person := _person(face)) is not None:
+        etree.SubElement(region, NAME).text = person
     etree.SubElement(region, f"{{{MWG}}}Area", {**area, f"{{{AREA}}}unit": "normalized"})
     etree.SubElement(region, f"{{{MWG}}}Type").text = "Face"
-    extensions = {f"{{{OWN}}}Added": "True", **_extensions(face)}
+    extensions = {f"{{{OWN}}}Added": "True", **_extensions(face, named=True)}
     etree.SubElement(region, f"{{{MWG}}}Extensions", extensions)
     return region
 
 
-def _extensions(face: FaceRow) -> dict[str, str]:
-    """What photoage knows of a face, by qualified name."""
+def _extensions(face: FaceRow, *, named: bool) -> dict[str, str]:
+    """What photoage knows of a face, by qualified name; the person if the region is `named` by photoage."""
     numbers = {"Age": face.age, "AgeLow": face.age_low, "AgeHigh": face.age_high, "DetScore": face.det_score}
     values = {name: str(round(number, DECIMALS)) for name, number in numbers.items()}
     values |= {"Detector": face.detector, "Checkpoint": face.checkpoint}
+    if named and (person := _person(face)) is not None:
+        values["Person"] = person
     return {f"{{{OWN}}}{name}": NOT_XML.sub("\ufffd", value) for name, value in values.items()}
+
+
+def _person(face: FaceRow) -> str | None:
+    """The name of the person, of one that has a name."""
+    return None if face.person is None or face.person.startswith("#") else NOT_XML.sub("\ufffd", face.person)
+
+
+def _name(region: Element, face: FaceRow) -> None:
+    """Name a region that has no name; one that another program gave stays."""
+    if (person := _person(face)) is not None and not field(region, NAME):
+        for empty in struct(region).findall(NAME):
+            remove(empty)
+        struct(region).attrib.pop(NAME, None)
+        child = etree.Element(NAME, nsmap=PREFIXES)
+        child.text = person
+        append(struct(region), child)
 
 
 def _region_list(info: Element) -> Element:
     """The bag of regions, added if there is none."""
     name = f"{{{MWG}}}RegionList"
-    found = _child(info, name)
+    found = child_of(info, name)
     if found is None:
         found = etree.Element(name)
         append(struct(info), found)
@@ -261,7 +270,7 @@ def _region_list(info: Element) -> Element:
 
 
 def _items(info: Element) -> list[Element]:
-    regions = _child(info, f"{{{MWG}}}RegionList")
+    regions = child_of(info, f"{{{MWG}}}RegionList")
     return [] if regions is None else regions.findall(f"*/{{{RDF}}}li")
 
 
@@ -272,6 +281,7 @@ def _strip_ours(info: Element) -> list[Element]:
         if _is_ours(item):
             remove(item)
         else:
+            _strip_name(item)
             _strip_extensions(item)
             theirs.append(item)
     return theirs
@@ -279,17 +289,31 @@ def _strip_ours(info: Element) -> list[Element]:
 
 def _is_ours(region: Element) -> bool:
     """Whether photoage added the region, and nobody has written anything into it since."""
-    extensions = _child(region, f"{{{MWG}}}Extensions")
+    extensions = child_of(region, f"{{{MWG}}}Extensions")
     if field(extensions, f"{{{OWN}}}Added") is None or field(region, f"{{{MWG}}}Type") != "Face":
         return False
     known = {f"{{{MWG}}}{name}" for name in ("Area", "Type", "Extensions")}
+    if _is_named_by_us(region):
+        known.add(NAME)
     return all(name in known for name in fields(region)) and all(
         name.startswith(f"{{{OWN}}}") for name in fields(extensions)
     )
 
 
+def _is_named_by_us(region: Element) -> bool:
+    """Whether the region's name is the one that photoage noted that it gave."""
+    given = field(child_of(region, f"{{{MWG}}}Extensions"), f"{{{OWN}}}Person")
+    return given is not None and field(region, NAME) == given
+
+
+def _strip_name(region: Element) -> None:
+    if _is_named_by_us(region):
+        for child in struct(region).findall(NAME):
+            remove(child)
+
+
 def _strip_extensions(region: Element) -> None:
-    extensions = _child(region, f"{{{MWG}}}Extensions")
+    extensions = child_of(region, f"{{{MWG}}}Extensions")
     if extensions is None:
         return
     inside = struct(extensions)
@@ -304,7 +328,7 @@ def _strip_extensions(region: Element) -> None:
 
 def _extend(region: Element, values: dict[str, str]) -> None:
     """Put photoage's values into the Extensions of another program's region."""
-    present = _child(region, f"{{{MWG}}}Extensions")
+    present = child_of(region, f"{{{MWG}}}Extensions")
     if present is None:
         append(struct(region), etree.Element(f"{{{MWG}}}Extensions", values, PREFIXES))
         return
@@ -330,41 +354,3 @@ def _set_all(element: Element, values: dict[str, str]) -> None:
 
 
 # --- the same face, found by two programs ---------------------------------------------------------
-
-
-def _same_faces(boxes: Sequence[Box], regions: Iterable[Element]) -> dict[int, Element]:
-    """Which regions are of which of the faces, by the number of the face; one region for a face.
-
-    Programs frame faces differently, some with the hair, some without. So a region is of a face when
-    the centre of each lies in the other; where several do, those that overlap most belong together.
-    """
-    found = [(region, area) for region in regions if (area := _face_area(region)) is not None]
-    pairs = [
-        (overlap(box, area), number, place)
-        for number, box in enumerate(boxes)
-        for place, (_, area) in enumerate(found)
-        if _centre_within(box, area) and _centre_within(area, box)
-    ]
-    same: dict[int, Element] = {}
-    taken: set[int] = set()
-    for _, number, place in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
-        if number not in same and place not in taken:
-            same[number] = found[place][0]
-            taken.add(place)
-    return same
-
-
-def _face_area(region: Element) -> Box | None:
-    """The rectangle of a region that may be of a face."""
-    if field(region, f"{{{MWG}}}Type") not in (None, "Face"):
-        return None
-    numbers = _numbers(_child(region, f"{{{MWG}}}Area"), AREA, "xywh")
-    if numbers is None:
-        return None
-    x, y, width, height = numbers
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def _centre_within(box: Box, other: Box) -> bool:
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return other[0] < x < other[2] and other[1] < y < other[3]
