@@ -260,7 +260,8 @@ def packet(attributes: str, inside: str = "") -> str:
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
         'xmlns:e="http://ns.adobe.com/exif/1.0/"'
-        f' xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/" {attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>'
+        f' xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/" {attributes}>{inside}</rdf:Description>'
+        "</rdf:RDF></x:xmpmeta>"
     )
 
 
