@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from photoage.cli import COMMANDS, cli
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(sys.executable).with_name("photoage")
 HEAVY = {"torch", "insightface", "onnxruntime", "sqlalchemy", "alembic", "cv2", "numpy", "rich", "PIL"}
 

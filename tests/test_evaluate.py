@@ -35,6 +35,8 @@ from photoage.training.evaluate_scan import evaluate_scanned
 from photoage.training.metrics import AGE_BINS, bin_name, measure, report
 from photoage.training.splits import write_splits
 
+pytestmark = pytest.mark.slow
+
 CROP = 64
 Evaluate = Callable[..., Result]
 

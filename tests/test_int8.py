@@ -20,6 +20,8 @@ from photoage.cli import cli
 from photoage.errors import CheckpointError, DeviceError
 from photoage.models import default_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -42,6 +42,8 @@ from photoage.database.tables import Photo
 from photoage.errors import DatabaseError, DatabaseLockedError
 from photoage.records import PhotoFile
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(postgres: Server) -> str:

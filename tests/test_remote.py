@@ -20,6 +20,8 @@ from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("s3fs")
 fsspec = pytest.importorskip("fsspec")
 boto3 = pytest.importorskip("boto3")

@@ -17,6 +17,8 @@ from tests.browser import Opened, chromium, open_page
 from tests.report_library import Stored, make_library, make_report
 from tests.test_report import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 MANY = 5000
 FAMILY = [
     Stored("1990/baby.jpg", (1.2, 31.0), datetime(1990, 6, 1)),

@@ -14,6 +14,8 @@ from photoage.errors import DecodeError
 from photoage.photos.walk import walk
 from photoage.records import FloatArray
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = Path(__file__).resolve().parent.parent / "sample_library"
 FILES = sorted(
     path.relative_to(LIBRARY).as_posix()

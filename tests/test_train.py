@@ -36,6 +36,8 @@ from photoage.training.run import default_teacher
 from photoage.training.splits import read_splits
 from photoage.training.state import TrainState
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
 

@@ -25,6 +25,8 @@ from photoage.photos.walk import WalkOptions, walk, walk_changed
 from photoage.photos.watch import watch
 from photoage.records import PhotoFile
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 90.0  # seconds for what takes a few on an idle machine
 
 

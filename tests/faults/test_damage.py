@@ -15,6 +15,8 @@ import pytest
 from faults.damage import MUTATIONS, damaged_file
 from faults.scanning import LIBRARY, assert_same_rows, assert_sound, copy_photos, photoage, query, rows, scan
 
+pytestmark = pytest.mark.slow
+
 DAMAGED = int(os.environ.get("PHOTOAGE_TEST_DAMAGED", "33"))
 GOOD = ("people/eileen_collins.png", "people/grace_hopper.jpg", "formats/portrait.webp", "orientations/6.jpg")
 KINDS = {"corrupt", "empty", "truncated", "too-large", "unsupported", "memory"}  # of damage, not of bugs

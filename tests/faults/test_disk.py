@@ -23,6 +23,8 @@ from faults.scanning import (
 from photoage.database.store import Store
 from photoage.errors import DatabaseError
 
+pytestmark = pytest.mark.slow
+
 
 def mount(*arguments: str) -> None:
     """Skips the test where nobody may mount."""

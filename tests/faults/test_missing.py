@@ -28,6 +28,8 @@ from photoage.errors import DecodeError
 from photoage.photos.content import read_file
 from photoage.photos.walk import WalkOptions
 
+pytestmark = pytest.mark.slow
+
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
 TEXT = b"no photo at all, but quickly scanned"
 

@@ -12,6 +12,8 @@ import pytest
 
 from faults.scanning import copy_photos, photoage, rows
 
+pytestmark = pytest.mark.slow
+
 # Every attempt to resolve a name or to connect, other than to a process of this scan, ends the process.
 NO_SOCKETS = """
 import os, socket, sys

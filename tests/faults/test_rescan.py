@@ -31,6 +31,8 @@ from faults.scanning import (
 from photoage.models import default_checkpoint
 from photoage.records import DetectOptions
 
+pytestmark = pytest.mark.slow
+
 FACE, OTHER_FACE, NO_FACE = "orientations/1.jpg", "orientations/6.jpg", "places/flower.jpg"
 
 

@@ -32,6 +32,8 @@ from faults.scanning import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 SIDE = 12_000  # pixels: 432 MB once decoded
 TIME_LIMIT = float(os.environ.get("PHOTOAGE_TEST_TIME_LIMIT", "10"))  # seconds for one photo
 LONG = "PHOTOAGE_TEST_TIME_LIMIT" in os.environ
