@@ -16,6 +16,11 @@ class UsageError(PhotoageError):
     exit_code = 2
 
 
+# Kinds of a DecodeError that lie not in the photo: the system refused it (permissions, a failing drive, a
+# stale mount), a package is missing, or photoage is at fault. The next scan tries such photos again.
+PASSING_KINDS = frozenset({"unreadable", "no-plugin", "internal"})
+
+
 class DecodeError(PhotoageError):
     """One photo could not be read. `kind` is a short stable word, such as `truncated`."""
 

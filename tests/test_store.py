@@ -274,8 +274,11 @@ def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path:
     begin(store, LATER_CHECKPOINT)
     store.add_estimates(source, [Estimate(33, 30, 36), Estimate(9, 8, 10)])
     save(store, "/p/copy.jpg", 50, 51, 52, content="old")
-    copy = store.copy_faces(source, PhotoFile("/p/copy.jpg", 100, 7))
-    assert store.copy_faces(source, PhotoFile("/p/a.jpg", 100, 8)) == source
+    ids = store.copy_faces(
+        (source, PhotoFile(name, 100, mtime)) for name, mtime in (("/p/copy.jpg", 7), ("/p/a.jpg", 8))
+    )
+    copy = ids.pop("/p/copy.jpg")
+    assert ids == {"/p/a.jpg": source}
     store.commit()
     assert stored_ages(path) == [33.0, 9.0, 33.0, 9.0]
     assert run_sql(path, "SELECT count(*) FROM estimate WHERE NOT current") == [(4,)]

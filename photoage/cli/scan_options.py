@@ -237,6 +237,13 @@ def print_summary(context: Context, summary: ScanSummary) -> None:
     ]
     text = ", ".join(f"{number} {word}" for number, word in parts if number or word in ("read", "unchanged"))
     context.say(f"{_number(counts.seen, 'photo')}: {text}; {_number(counts.faces, 'new face')}")
+    left_out = (
+        f"{_number(summary.excluded, 'stored photo')} {'is' if summary.excluded == 1 else 'are'} excluded now"
+    )
+    if summary.forgotten:
+        context.say(f"{left_out}, and forgotten")
+    elif summary.excluded:
+        context.warn(f"{left_out}, but stay in every answer; --prune or `photoage forget` removes them")
     if counts.seen == 0 and not summary.interrupted:
         context.say("no photos found there")
     if counts.unreadable:

@@ -67,12 +67,19 @@ def watch(context: Context, paths: tuple[str, ...], poll: float | None, **option
 
 
 def _has_work(context: Context, roots: list[str], options: ScanOptions) -> bool:
-    """Whether a look at the roots finds anything to read, so that a scan run is worth recording."""
+    """Whether a look at the roots finds anything to read, so that a scan run is worth recording.
+
+    A photo that the system still refuses to open is nothing to read.
+    """
+    from photoage.photos.content import can_be_opened
     from photoage.scan.plan import Action
     from photoage.scan.scan import plan_scan
 
     planned = plan_scan(roots, context.database, options)
-    return any(item.action is not Action.UNCHANGED for item in planned)
+    return any(
+        item.action is not Action.UNCHANGED and (not item.is_retry or can_be_opened(item.file.path))
+        for item in planned
+    )
 
 
 def _scan(

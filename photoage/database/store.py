@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-from sqlalchemy import Engine, and_, case, delete, insert, literal, select, update
+from sqlalchemy import Engine, and_, case, column, delete, insert, select, update, values
 from sqlalchemy.orm import aliased
 
 from photoage import __version__
@@ -223,28 +223,42 @@ class Store:
         execute(update(Photo).where(Photo.id == photo_id).values(**moved, **_DONE))
 
     @all_or_nothing
-    def copy_faces(self, source_photo_id: int, file: PhotoFile) -> int:
-        """Store `file`, an exact duplicate of a stored photo, with the same faces; its id."""
-        execute = self._connection.execute
-        source = execute(select(*_columns(Photo, *_COPIED)).where(Photo.id == source_photo_id)).one()
-        (photo_id,) = self._put([self._photo_row(file, **_dated(file), **source._asdict(), **_DONE)])
-        if photo_id == source_photo_id:
-            return photo_id
-        self._drop_faces([photo_id])
+    def copy_faces(self, copies: Iterable[tuple[int, PhotoFile]]) -> dict[str, int]:
+        """Store exact duplicates of stored photos, given by id, with the same faces; their ids by path."""
+        copies = sorted(copies, key=lambda copy: copy[1].path)  # as in `save_many`
+        wanted = sorted({source for source, _ in copies})
+        columns = _columns(Photo, *_COPIED)
+        contents = {
+            row[0]: dict(zip(_COPIED, row[1:], strict=True))
+            for chunk in chunks(wanted)
+            for row in self._connection.execute(select(Photo.id, *columns).where(Photo.id.in_(chunk)))
+        }
+        rows = [self._photo_row(file, **_dated(file), **contents[source], **_DONE) for source, file in copies]
+        ids = self._put(rows)
+        pairs = [(copy, source) for copy, (source, _) in zip(ids, copies, strict=True) if copy != source]
+        self._drop_faces([copy for copy, _ in pairs])
+        for chunk in chunks(pairs):
+            self._copy_faces(chunk)
+        return {row["path"]: photo_id for row, photo_id in zip(rows, ids, strict=True)}
+
+    def _copy_faces(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """To each photo the faces of another, both given by id: (copy, source)."""
+        columns = column("copy_id", Photo.id.type), column("source_id", Photo.id.type)
+        pair = values(*columns, name="pair").data([*pairs]).cte()
         names = [key for key in _names(Face) if key not in ("id", "photo_id")]
-        faces = select(literal(photo_id), *_columns(Face, *names)).where(Face.photo_id == source_photo_id)
-        execute(insert(Face).from_select(["photo_id", *names], faces))
+        faces = select(pair.c.copy_id, *_columns(Face, *names)).join(Face, Face.photo_id == pair.c.source_id)
+        self._connection.execute(insert(Face).from_select(["photo_id", *names], faces))
         names = [key for key in _names(EstimateRow) if key not in ("id", "face_id", "current")]
         copy = aliased(Face)
         estimates = (
             # Nobody has said yet who is on the copy: its faces' own estimates are the current ones.
             select(copy.id, EstimateRow.latest, *_columns(EstimateRow, *names))
-            .join(Face, Face.id == EstimateRow.face_id)
-            .join(copy, and_(copy.photo_id == photo_id, copy.face_index == Face.face_index))
-            .where(Face.photo_id == source_photo_id, EstimateRow.age_source == "face")
+            .select_from(pair)
+            .join(Face, Face.photo_id == pair.c.source_id)
+            .join(copy, and_(copy.photo_id == pair.c.copy_id, copy.face_index == Face.face_index))
+            .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.age_source == "face"))
         )
-        execute(insert(EstimateRow).from_select(["face_id", "current", *names], estimates))
-        return photo_id
+        self._connection.execute(insert(EstimateRow).from_select(["face_id", "current", *names], estimates))
 
     @all_or_nothing
     def add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:

@@ -56,6 +56,17 @@ def content_hash(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
+def can_be_opened(path: str) -> bool:
+    """Whether the system lets a file be read; of object storage, nothing is known without reading it."""
+    if is_remote(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False
+
+
 def is_gone(path: str) -> bool:
     """Whether nothing is at `path` any more; a path that cannot be examined is not gone."""
     if is_remote(path):

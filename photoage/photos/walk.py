@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -97,6 +97,11 @@ def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
         if (path := absolute(os.fsdecode(name))) not in seen:
             seen.add(path)
             yield remote.examine(path) if is_remote(path) else beside.examine(path)
+
+
+def exclusion(roots: Sequence[str], options: WalkOptions) -> Callable[[str], bool]:
+    """Tells of a path below the roots whether the patterns leave it out, below each root that holds it."""
+    return _Walker({absolute(root) for root in roots}, options).excludes
 
 
 def check_roots(roots: Sequence[str]) -> RootCheck:
@@ -191,6 +196,20 @@ class _Walker:
                 return False
             folder = outer
         return True
+
+    def excludes(self, path: str) -> bool:
+        holding = [root for root in self.roots if path == root or path.startswith(os.path.join(root, ""))]
+        return bool(holding) and all(self._excluded_below(root, path) for root in holding)
+
+    def _excluded_below(self, root: str, path: str) -> bool:
+        if path == root:
+            return self._excluded(root, os.path.dirname(root), False)
+        is_folder = False
+        while path != root:
+            if self._excluded(path, root, is_folder):
+                return True
+            path, is_folder = os.path.dirname(path), True
+        return False
 
     def walk_part(self, root: str, folder: str, wanted: set[str]) -> Iterator[PhotoFile | WalkProblem]:
         """What is at the `wanted` paths in `folder`, or below them."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from photoage.database.known import KnownPhotos
 from photoage.paths import is_remote
 from photoage.photos.content import is_gone
-from photoage.photos.walk import check_roots
+from photoage.photos.walk import WalkOptions, check_roots, exclusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +17,26 @@ class Missing:
     """Ids of photos that are gone.
 
     `hidden` are those whose folder is there but empty, as the mount point of a drive that is not plugged in,
-    and `folders` those folders; `untrusted` are roots of which nothing can be said.
+    and `folders` those folders; `untrusted` are roots of which nothing can be said. `excluded` are ids of
+    photos that are there, but were left out by the scan's patterns.
     """
 
     ids: list[int]
     hidden: list[int]
     folders: list[str]
     untrusted: list[str]
+    excluded: list[int]
 
 
-def find_missing(known: KnownPhotos, roots: Sequence[str], seen: Container[int]) -> Missing:
-    """Photos under the roots whose ids were not seen, and whose files are really gone."""
+def find_missing(
+    known: KnownPhotos, roots: Sequence[str], seen: Container[int], options: WalkOptions = WalkOptions()
+) -> Missing:
+    """Photos under the roots whose ids were not seen: because they are gone, or left out by `options`."""
     check = check_roots(roots)
     untrusted = [*check.absent, *check.empty]
     trusted = [root for root in roots if root not in untrusted]
-    missing = Missing([], [], [], untrusted)
+    missing = Missing([], [], [], untrusted, [])
+    excludes = exclusion(trusted, options) if options.exclude else None
     empty: dict[str, str | None] = {}
     for photo in known.unseen(trusted, seen):
         if is_gone(photo.path):
@@ -39,6 +44,8 @@ def find_missing(known: KnownPhotos, roots: Sequence[str], seen: Container[int])
             if folder not in empty:
                 empty[folder] = _empty_folder(folder)
             (missing.ids if empty[folder] is None else missing.hidden).append(photo.id)
+        elif excludes is not None and excludes(photo.path):
+            missing.excluded.append(photo.id)
     missing.folders.extend(sorted({folder for folder in empty.values() if folder is not None}))
     return missing
 

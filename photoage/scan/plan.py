@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import islice
 
 from photoage.database.known import KnownPhoto, KnownPhotos
+from photoage.errors import PASSING_KINDS
 from photoage.records import PhotoFile, WalkProblem
 from photoage.scan.options import ScanOptions
 
@@ -37,6 +38,12 @@ class Planned:
     @property
     def is_to_read(self) -> bool:
         return self.action in (Action.READ, Action.ESTIMATE, Action.DATE) or bool(self.hashes)
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether the same file could not be read by an earlier scan."""
+        known = self.known
+        return known is not None and known.status == "unreadable" and not _changed(self.file, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +132,7 @@ class Plan:
             return Planned(file, known, Action.READ)
         if known is not None and not _changed(file, known):
             if known.status == "unreadable":
-                # A fault of the program or its installation, not of the photo, does not stay.
-                retry = options.retry_errors or known.error_kind == "internal"
+                retry = options.retry_errors or known.error_kind in PASSING_KINDS
                 return Planned(file, known, Action.READ if retry else Action.UNCHANGED)
             if options.checksum and known.content_hash is not None:
                 return self._compare(file, known, frozenset([known.content_hash]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from photoage.database.known import IdSet, KnownPhoto
+from photoage.database.known import IdSet, KnownPhoto, chunks
 from photoage.database.store import Store
 from photoage.errors import DecodeError
 from photoage.faces.read import ReadPhoto
@@ -22,12 +22,17 @@ NAMED = 20  # photos left for the next scan that are named; an unplugged drive h
 
 @dataclass(slots=True)
 class ScanSummary:
-    """What a scan did. `warnings` are one-line texts for the user."""
+    """What a scan did. `warnings` are one-line texts for the user.
+
+    `excluded`: stored photos that its patterns leave out; `forgotten`: those of them that are stored no more.
+    """
 
     run_id: int
     counts: RunCounts
     interrupted: bool = False
     warnings: list[str] = field(default_factory=list)
+    excluded: int = 0
+    forgotten: int = 0
 
 
 class Record:
@@ -46,6 +51,7 @@ class Record:
         self._copies: list[tuple[Planned, str]] = []  # of photos that this very scan reads
         self._store, self._options, self._in_flight, self._progress = store, options, in_flight, progress
         self._warnings: dict[str, None] = {}  # in their order, each once
+        self._excluded = self._forgotten = 0  # stored photos that this scan leaves out
         self._left = 0  # photos that vanished or changed under the scan
 
     def save(self, finished: Iterable[Sequence[Finished[Task]]]) -> None:
@@ -58,6 +64,7 @@ class Record:
 
     def _save(self, finished: Iterable[Finished[Task]]) -> None:
         fresh: list[tuple[PhotoFile, PhotoFaces, list[Estimate]]] = []
+        copies: list[tuple[Planned, str]] = []
         for outcome, estimates in finished:
             task, photo = outcome.task, outcome.value
             if isinstance(task, Looked):
@@ -69,20 +76,20 @@ class Record:
             elif task.only_date:
                 self._date(task, photo)
             elif photo.known:
-                copy, digest = Planned(photo.file, task.known, Action.COMPARE), photo.faces.content_hash
-                if not self._reuse(copy, digest):
-                    self._copies.append((copy, digest))
+                copy = Planned(photo.file, task.known, Action.COMPARE)
+                copies.append((copy, photo.faces.content_hash))
             elif task.landmarks is None:
                 fresh.append((photo.file, photo.faces, estimates))
             else:
                 self._estimate_again(task, photo, estimates)
+        self._copies += self._reuse(copies)
         self.seen.update(self._store.save_many(fresh))
         self.counts.done += len(fresh)
         self.counts.faces += sum(len(estimates) for _, _, estimates in fresh)
 
     def reuse_known(self, hashed: Iterable[Outcome[Planned, tuple[PhotoFile, str]]]) -> list[Planned]:
         """Settle suspects whose content is known; those that are left must be read."""
-        unknown: dict[str, Planned] = {}
+        suspects: list[tuple[Planned, str]] = []
         for outcome in hashed:
             suspect = outcome.task
             if outcome.value is None:
@@ -90,10 +97,12 @@ class Record:
                 self._fail(suspect.file, suspect.known, outcome.failure)
                 continue
             file, digest = outcome.value
-            photo = Planned(file, suspect.known, suspect.action)
+            suspects.append((Planned(file, suspect.known, suspect.action), digest))
+        unknown: dict[str, Planned] = {}
+        for photo, digest in self._reuse(suspects):
             if digest in unknown:
                 self._copies.append((photo, digest))
-            elif not self._reuse(photo, digest):
+            else:
                 unknown[digest] = photo
         self._store.commit()
         return [Planned(photo.file, photo.known, Action.READ) for photo in unknown.values()]
@@ -103,16 +112,21 @@ class Record:
 
         What cannot be reused is a copy of a photo that failed; it fails in its own name.
         """
-        unsettled = [photo for photo, digest in self._copies if not self._reuse(photo, digest)]
+        unsettled = [left for some in chunks(self._copies) for left in self._reuse(some)]
         self._store.commit()
-        return [Planned(photo.file, photo.known, Action.READ) for photo in unsettled]
+        return [Planned(photo.file, photo.known, Action.READ) for photo, _ in unsettled]
 
     def set_missing(self, missing: Missing, *, prune: bool) -> None:
-        """Mark photos that are gone, or forget them; but none that may be on a drive that is not there."""
+        """Mark photos that are gone, or forget them; but none that may be on a drive that is not there.
+
+        Those that the scan leaves out are forgotten as well, or stay as they are.
+        """
         for root in missing.untrusted:
             self.warn(f"{root}: is absent or empty; photos known from there were not marked missing")
+        self._excluded = len(missing.excluded)
         if prune:
-            self._store.prune(missing.ids)
+            self._forgotten = self._excluded
+            self._store.prune([*missing.ids, *missing.excluded])
             self._store.mark_missing(missing.hidden)
             for folder in missing.folders:
                 self.warn(f"{folder}: is empty; photos known from there were marked missing, not forgotten")
@@ -128,7 +142,14 @@ class Record:
             self.warn(f"{self._left - NAMED} more photos vanished or changed; they were left as well")
         self._store.finish_run("interrupted" if interrupted else "finished", self.counts)
         self._progress(self.counts)
-        return ScanSummary(self._store.run_id, self.counts, interrupted, list(self._warnings))
+        return ScanSummary(
+            self._store.run_id,
+            self.counts,
+            interrupted,
+            list(self._warnings),
+            excluded=self._excluded,
+            forgotten=self._forgotten,
+        )
 
     def warn(self, text: str) -> None:
         """Keep a one-line text for the user, once."""
@@ -147,19 +168,22 @@ class Record:
         elif not photo.is_to_read:
             self.suspects.append(photo)
 
-    def _reuse(self, photo: Planned, digest: str) -> bool:
-        reused = reuse(self._store, photo, digest, self._options)
-        if reused is None:
-            return False
-        self.seen.add(reused.photo_id)
-        match reused.kind:
-            case "same":
-                self.counts.unchanged += 1
-            case "moved":
-                self.counts.relinked += 1
-            case "copy":
-                self.counts.duplicates += 1
-        return True
+    def _reuse(self, photos: Sequence[tuple[Planned, str]]) -> list[tuple[Planned, str]]:
+        """Settle photos, each with the hash of its content, whose content is stored; the others."""
+        left = []
+        for photo, reused in zip(photos, reuse(self._store, photos, self._options), strict=True):
+            if reused is None:
+                left.append(photo)
+                continue
+            self.seen.add(reused.photo_id)
+            match reused.kind:
+                case "same":
+                    self.counts.unchanged += 1
+                case "moved":
+                    self.counts.relinked += 1
+                case "copy":
+                    self.counts.duplicates += 1
+        return left
 
     def _estimate_again(self, task: PhotoTask, photo: ReadPhoto, estimates: list[Estimate]) -> None:
         if task.known is not None and photo.faces.content_hash == task.known.content_hash:

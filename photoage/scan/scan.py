@@ -82,7 +82,9 @@ def scan_with(
                 record.save(engine.read(tasks.of(record.reuse_known(hashed))))
             record.save(engine.read(tasks.of(record.reuse_copies())))
             if files is None and not must_stop.stopped:
-                record.set_missing(find_missing(store.known, roots, record.seen), prune=options.prune)
+                record.set_missing(
+                    find_missing(store.known, roots, record.seen, options.walk), prune=options.prune
+                )
         except BaseException as error:
             # The first error is the one to report, even if the run's row cannot be written either.
             with contextlib.suppress(DatabaseError):
