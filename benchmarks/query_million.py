@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, event
 
+from photoage.ages.intervals import calibrate, for_strata, residual_table
 from photoage.database.connect import open_database
 from photoage.database.face_filter import FaceFilter
 from photoage.database.query import count_faces, iter_faces, iter_paths
@@ -48,7 +49,10 @@ def generate(file: Path, faces: int, seed: int = 1) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
         connection.execute("INSERT INTO detector VALUES (1, 'scrfd_500m_bnkps', 'd')")
-        connection.execute("INSERT INTO checkpoint (id, name, sha256) VALUES (1, 'resnet50', 'c')")
+        connection.execute(
+            "INSERT INTO checkpoint (id, name, sha256, residuals) VALUES (1, 'resnet50', 'c', ?)",
+            (json.dumps(_residuals(random)),),
+        )
         run = (1, "2026-01-01T00:00:00Z", "finished", "[]", "{}", 1, 1, "0", *[0] * 9)
         connection.execute(
             f"INSERT INTO scan_run VALUES (?, ?, NULL, {', '.join('?' * (len(run) - 2))})", run
@@ -76,19 +80,33 @@ def generate(file: Path, faces: int, seed: int = 1) -> None:
         ages = np.clip(random.normal(34, 18, faces), 0.5, 99).round(3)
         widths = random.uniform(4, 14, faces).round(3)
         connection.executemany(
-            "INSERT INTO estimate (id, face_id, checkpoint_id, age, age_low, age_high, current)"
-            " VALUES (?, ?, 1, ?, ?, ?, 1)",
+            "INSERT INTO estimate"
+            " (id, face_id, checkpoint_id, age, age_low, age_high, current, latest, stratum, age_source)"
+            " VALUES (?, ?, 1, ?, ?, ?, 1, 1, ?, ?)",
             zip(
                 range(1, faces + 1),
                 range(1, faces + 1),
                 ages.tolist(),
                 (ages - widths).round(3).tolist(),
                 (ages + widths).round(3).tolist(),
+                (random.random(faces) < 0.3).astype(int).tolist(),
+                ["person" if is_person else "face" for is_person in random.random(faces) < 0.2],
                 strict=True,
             ),
         )
         connection.executescript("PRAGMA analysis_limit = 1000; ANALYZE;")
         connection.commit()
+
+
+def _residuals(random: np.random.Generator) -> dict[str, Any]:
+    """Errors that grow with age, and are larger for small faces."""
+    predicted = random.uniform(0, 90, 5000).astype(np.float32)
+    age = predicted + random.normal(0, 1 + predicted / 8).astype(np.float32)
+    strata = (np.arange(5000) % 5 == 0).astype(np.intp)
+    age = np.where(strata, predicted + 1.2 * (age - predicted), age).astype(np.float32)
+    table = residual_table(for_strata(calibrate(predicted, age), predicted, age, strata, np.ones(5000)))
+    assert table is not None
+    return table
 
 
 def _photos(random: np.random.Generator, number: int) -> Iterator[tuple[Any, ...]]:
@@ -115,6 +133,10 @@ def queries() -> dict[str, FaceFilter]:
         "--min-age 80": FaceFilter(min_age=80),
         "--min-age 30 --max-age 32 --limit 20": FaceFilter(min_age=30, max_age=32, limit=20),
         "--min-age 98.9 --limit 20": FaceFilter(min_age=98.9, limit=20),
+        "--min-age 60 --prob 0.8": FaceFilter(min_age=60, prob=0.8),
+        "--max-age 12 --prob 0.5": FaceFilter(max_age=12, prob=0.5),
+        "--min-age 30 --max-age 40 --prob 0.5": FaceFilter(min_age=30, max_age=40, prob=0.5),
+        "--min-age 18 --prob 0.95 --limit 20": FaceFilter(min_age=18, prob=0.95, limit=20),
         "--min-age 20 --limit 20": FaceFilter(min_age=20, limit=20),
         "--limit 20": FaceFilter(limit=20),
         "--sort path --reverse --limit 20": FaceFilter(descending=True, limit=20),
