@@ -132,7 +132,6 @@ class DecodedPhoto:
     rgb: ImageArray
     width: int
     height: int
-    taken_at: datetime | None
     page: int = 1
     problem: str | None = None
     sound: Box | None = None

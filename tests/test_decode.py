@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ def test_every_format_is_told_by_content_not_by_name(
     path = tmp_path / "photo.txt"
     path.write_bytes(encoded(quadrants(), format_name, **options))
     photo = decode_photo(str(path))
-    assert (photo.width, photo.height, photo.scale, photo.taken_at) == (WIDTH, HEIGHT, 1.0, None)
+    assert (photo.width, photo.height, photo.scale) == (WIDTH, HEIGHT, 1.0)
     assert photo.rgb.dtype == np.uint8
     assert photo.rgb.shape == (HEIGHT, WIDTH, 3)
     assert_quadrants(photo)
@@ -310,48 +309,6 @@ def test_an_mpo_needs_only_its_first_image() -> None:
     assert_quadrants(decoded(data[: len(data) * 3 // 4]))
     index = data.index(b"MPF\0")
     assert_quadrants(decoded(data[: index + 4] + b"\xff" * 60 + data[index + 64 :]))
-
-
-@pytest.mark.parametrize(
-    ("dates", "expected"),
-    [
-        ({"DateTimeOriginal": "2009:07:05 12:30:59"}, datetime(2009, 7, 5, 12, 30, 59)),
-        (
-            {"DateTimeOriginal": "2009:07:05 12:30:59", "DateTime": "2020:01:01 00:00:00"},
-            datetime(2009, 7, 5, 12, 30, 59),
-        ),
-        (
-            {"DateTimeDigitized": "2010:07:05 12:30:59", "DateTime": "2020:01:01 00:00:00"},
-            datetime(2010, 7, 5, 12, 30, 59),
-        ),
-        ({"DateTime": "2020:01:02 03:04:05"}, datetime(2020, 1, 2, 3, 4, 5)),
-        (
-            {"DateTimeOriginal": "0000:00:00 00:00:00", "DateTime": "2020:01:02 03:04:05"},
-            datetime(2020, 1, 2, 3, 4, 5),
-        ),
-        ({"DateTimeOriginal": "1911:06:07 00:00:00"}, datetime(1911, 6, 7)),  # an archivist's date of a scan
-        ({"DateTimeOriginal": "2009-07-05T12:30:59"}, datetime(2009, 7, 5, 12, 30, 59)),
-        ({"DateTimeOriginal": "2009:07:05 12:30"}, datetime(2009, 7, 5, 12, 30)),
-        ({"DateTimeOriginal": "2009:07:05 12:30:59.60:04:00"}, datetime(2009, 7, 5, 12, 30, 59)),
-        ({"DateTimeOriginal": "0000:00:00 00:00:00"}, None),
-        ({"DateTimeOriginal": "    :  :     :  :  "}, None),
-        ({"DateTimeOriginal": "2009:13:05 12:30:59"}, None),
-        ({"DateTimeOriginal": "2009:02:30 12:30:59"}, None),
-        ({"DateTimeOriginal": "2009:07:05 24:30:59"}, None),
-        ({"DateTimeOriginal": "0001:01:01 00:00:00"}, None),
-        ({"DateTimeOriginal": "9999:12:31 23:59:59"}, None),
-        ({"DateTimeOriginal": "yesterday"}, None),
-        ({}, None),
-    ],
-)
-def test_capture_date(dates: dict[str, str], expected: datetime | None) -> None:
-    assert decoded(encoded(quadrants(), "JPEG", exif=exif(dates=dates))).taken_at == expected
-
-
-@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "MPO"])
-def test_capture_date_of_every_format_with_exif(format_name: str) -> None:
-    data = encoded(quadrants(), format_name, exif=exif(6, {"DateTimeOriginal": "2009:07:05 12:30:59"}))
-    assert decoded(data).taken_at == datetime(2009, 7, 5, 12, 30, 59)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

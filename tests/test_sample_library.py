@@ -11,8 +11,9 @@ import pytest
 from decoded import decode_photo
 
 from photoage.errors import DecodeError
+from photoage.photos.dates import date_photo
 from photoage.photos.walk import walk
-from photoage.records import FloatArray
+from photoage.records import FloatArray, PhotoFile
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,8 @@ def test_good_photos_decode(name: str) -> None:
     photo = decode_photo(str(LIBRARY / name))
     assert photo.rgb.shape == (photo.height, photo.width, 3)
     assert photo.rgb.std() > 30  # a picture, not a plain area
-    assert (photo.taken_at.date() if photo.taken_at else None) == TAKEN.get(name)
+    taken_at = date_photo(PhotoFile(str(LIBRARY / name), 0, 0), ("exif",)).taken_at
+    assert (taken_at and taken_at.first_day) == TAKEN.get(name)
 
 
 @pytest.mark.parametrize("name", BAD)

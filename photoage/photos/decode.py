@@ -1,12 +1,10 @@
-"""Untrusted image file to upright RGB pixels and capture date."""
+"""Untrusted image file to upright RGB pixels."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -21,9 +19,6 @@ from photoage.photos.formats import FAILURES, Format, identify, opener
 from photoage.photos.pixels import UPRIGHT, to_rgb
 from photoage.pool import claim_memory
 from photoage.records import Box, DecodedPhoto, ImageArray
-
-EXIF_DATE = re.compile(r"\s*(\d{4})[:/.-](\d\d?)[:/.-](\d\d?)[ T]+(\d\d?):(\d\d?)(?::(\d\d?))?")
-FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans back to early photography
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ class DecodeOptions:
 def decode_bytes(
     data: bytes, name: str, options: DecodeOptions = DecodeOptions(), page: int = 1
 ) -> DecodedPhoto:
-    """Pixels and capture date of a photo file's content, or of one of its pages; `name` is for messages only.
+    """Pixels of a photo file's content, or of one of its pages; `name` is for messages only.
 
     Raises `DecodeError` of kind `empty`, `unsupported` (not a known image format), `no-plugin` (of a
     format whose package is not installed), `truncated`, `corrupt`, `too-large`, `memory` or `changed`
@@ -100,19 +95,21 @@ def _decode_page(data: bytes, page: tiff_pages.Directory, options: DecodeOptions
     except SyntaxError:  # Pillow has no mode for its samples
         with silenced():
             rgb = tiff_pages.read_unusual(data, page)
-        return _upright(rgb, *_read_exif(tiff_pages.Tags(data, page)), (page.width, page.height))
+        return _upright(rgb, _read_orientation(tiff_pages.Tags(data, page)), (page.width, page.height))
     # What a main directory states holds for the larger pictures in it.
-    return _decode(image, data, options, None if page.is_main else _read_exif(tiff_pages.Tags(data, page)))
+    return _decode(
+        image, data, options, None if page.is_main else _read_orientation(tiff_pages.Tags(data, page))
+    )
 
 
 def _decode_raw(data: bytes, options: DecodeOptions) -> DecodedPhoto:
     found = raw.read_raw(data, options.max_pixels)
     if found.jpeg is not None:
         image = JpegImageFile(io.BytesIO(found.jpeg))
-        return _decode(image, found.jpeg, options, (found.orientation, found.taken_at))
+        return _decode(image, found.jpeg, options, found.orientation)
     assert found.rgb is not None
     height, width = found.rgb.shape[:2]
-    photo = _upright(found.rgb, found.orientation, found.taken_at, (width, height))
+    photo = _upright(found.rgb, found.orientation, (width, height))
     return replace(photo, oriented=True)
 
 
@@ -120,9 +117,9 @@ def _decode(
     image: Image.Image,
     data: bytes,
     options: DecodeOptions,
-    known: tuple[int, datetime | None] | None = None,
+    known: int | None = None,
 ) -> DecodedPhoto:
-    """The picture that a plugin has opened in `data`; `known`: orientation and date, if told elsewhere."""
+    """The picture that a plugin has opened in `data`; `known`: its orientation, if told elsewhere."""
     with image:
         width, height = image.size
         _check_size(width, height, options)
@@ -136,13 +133,13 @@ def _decode(
             with silenced(isinstance(image, TiffImageFile)):
                 image.load()
             rgb = np.asarray(to_rgb(image), dtype=np.uint8)
-        orientation, taken_at = known or _read_exif(image)
+        orientation = known or _read_orientation(image)
         if isinstance(image, TiffImageFile) and known is None:
             height, width = rgb.shape[:2]
             orientation = 1  # the plugin turns its pixels by itself
         oriented = _states_orientation(image) or (known is not None and isinstance(image, JpegImageFile))
     del image  # a large photo's memory: it may be in use twice over below
-    photo = replace(_upright(rgb, orientation, taken_at, (width, height)), oriented=oriented)
+    photo = replace(_upright(rgb, orientation, (width, height)), oriented=oriented)
     if odd is None or odd.problem is None:
         return photo
     x1, y1, x2, y2 = _TOP[orientation](odd.rows / len(odd.rgb))
@@ -159,14 +156,12 @@ _TOP: dict[int, Callable[[float], Box]] = {
 }
 
 
-def _upright(
-    rgb: ImageArray, orientation: int, taken_at: datetime | None, size: tuple[int, int]
-) -> DecodedPhoto:
+def _upright(rgb: ImageArray, orientation: int, size: tuple[int, int]) -> DecodedPhoto:
     """`size`: width and height of the whole picture, as stored; `rgb` may be smaller."""
     if orientation in UPRIGHT:
         rgb = np.asarray(UPRIGHT[orientation](rgb), dtype=np.uint8)
     width, height = size if orientation < 5 else size[::-1]
-    return DecodedPhoto(rgb, width, height, taken_at)
+    return DecodedPhoto(rgb, width, height)
 
 
 def _check_size(width: int, height: int, options: DecodeOptions) -> None:
@@ -175,8 +170,8 @@ def _check_size(width: int, height: int, options: DecodeOptions) -> None:
     claim_memory(width * height)
 
 
-def _read_exif(image: Image.Image | tiff_pages.Tags) -> tuple[int, datetime | None]:
-    """Orientation (1 to 8) and capture date; whatever is absurd in them counts as absent.
+def _read_orientation(image: Image.Image | tiff_pages.Tags) -> int:
+    """Orientation (1 to 8); whatever is absurd in it counts as absent.
 
     HEIC and AVIF keep their orientation in the container: both decoders apply or report it there and
     neutralise a second one in EXIF; JPEG XL's too, unless it holds a JPEG. Call after the pixels are
@@ -185,10 +180,9 @@ def _read_exif(image: Image.Image | tiff_pages.Tags) -> tuple[int, datetime | No
     try:
         exif = image.getexif()
         tag = exif.get(ExifTags.Base.Orientation, 1)
-        orientation = int(tag) if tag in UPRIGHT and getattr(image, "jpeg", True) else 1
+        return int(tag) if tag in UPRIGHT and getattr(image, "jpeg", True) else 1
     except FAILURES:
-        return 1, None
-    return orientation, _taken_at(exif)
+        return 1
 
 
 def _states_orientation(image: Image.Image) -> bool:
@@ -199,31 +193,3 @@ def _states_orientation(image: Image.Image) -> bool:
         return image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in range(1, 9)
     except FAILURES:
         return False
-
-
-def _taken_at(exif: Image.Exif) -> datetime | None:
-    for tag, in_exif_ifd in (
-        (ExifTags.Base.DateTimeOriginal, True),
-        (ExifTags.Base.DateTimeDigitized, True),
-        (ExifTags.Base.DateTime, False),
-    ):
-        try:
-            value = (exif.get_ifd(ExifTags.IFD.Exif) if in_exif_ifd else exif).get(tag)
-        except FAILURES:
-            continue
-        if taken_at := _parse_date(value):
-            return taken_at
-    return None
-
-
-def _parse_date(value: object) -> datetime | None:
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
-    if not isinstance(text, str) or not (match := EXIF_DATE.match(text)):
-        return None
-    try:
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
-        date = datetime(year, month, day, hour, minute, second)
-    except ValueError:
-        return None
-    # A clock may run a little ahead of ours; a year ahead it is wrong.
-    return date if FIRST_PHOTO <= year <= datetime.now().year + 1 else None

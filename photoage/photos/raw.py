@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,6 @@ class RawPicture(NamedTuple):
     jpeg: bytes | None
     rgb: ImageArray | None
     orientation: int
-    taken_at: datetime | None
 
 
 def is_available() -> bool:
@@ -50,16 +48,15 @@ def read_raw(data: bytes, max_pixels: int) -> RawPicture:
     with _opened(data) as raw:
         sizes = raw.sizes
         orientation = ORIENTATION.get(sizes.flip, 1)
-        taken_at = _taken_at(raw)
         if (preview := _preview(raw)) is not None:
             jpeg, rgb, width, height = preview
             if orientation >= 5 and (width < height) != (sizes.width < sizes.height):
                 orientation = 1  # the camera has turned it already
-            return RawPicture(jpeg, rgb, orientation, taken_at)
+            return RawPicture(jpeg, rgb, orientation)
         if sizes.raw_width * sizes.raw_height > max_pixels:
             raise DecodeError("too-large", too_large(sizes.raw_width, sizes.raw_height, max_pixels))
         rgb = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0, output_bps=8)
-        return RawPicture(None, np.asarray(rgb), orientation, taken_at)
+        return RawPicture(None, np.asarray(rgb), orientation)
 
 
 @contextmanager
@@ -101,14 +98,6 @@ def _preview(raw: Any) -> tuple[bytes | None, ImageArray | None, int, int] | Non
     else:
         return None
     return (jpeg, rgb, *size) if size is not None and max(size) >= LEAST_PREVIEW else None
-
-
-def _taken_at(raw: Any) -> datetime | None:
-    """The camera's clock, which LibRaw gives as if it had been this machine's."""
-    stamp = raw.other.timestamp
-    if isinstance(stamp, datetime):
-        return stamp.replace(tzinfo=None)
-    return datetime.fromtimestamp(stamp) if stamp else None
 
 
 def _words(error: Exception) -> str:
