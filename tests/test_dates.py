@@ -338,6 +338,16 @@ def test_a_date_of_modification_stands_in_for_no_other(tmp_path: Path) -> None:
     assert str(dated(tmp_path, content, "a.jpg").taken_at) == "2021-01-02T03:04:05"
 
 
+def test_of_one_file_the_more_precise_of_two_dates_that_agree_counts() -> None:
+    library = Path(__file__).parents[1] / "sample_library"
+    found = date_photo(PhotoFile(str(library / "white_house" / "obama_2012.jpg"), 0, 0))  # XMP knows the day
+    assert (str(found.taken_at), found.date_source) == ("2012-12-06T15:46:01", "exif")
+    flower = date_photo(
+        PhotoFile(str(library / "places" / "flower.jpg"), 0, 0)
+    )  # XMP without its usual header
+    assert (str(flower.taken_at), flower.date_source) == ("2011-08-15T18:24:59", "xmp")
+
+
 def test_a_file_that_is_gone_is_no_photo_without_a_date(tmp_path: Path) -> None:
     with pytest.raises(DecodeError) as gone:
         date_photo(PhotoFile(str(tmp_path / "gone.jpg"), 0, 0))

@@ -31,6 +31,7 @@ BAD = {
 GOOD = [name for name in FILES if name not in BAD]
 TAKEN = {
     "albums/1984 à Washington/Grace Hopper, née Murray 🎖️.jpg": date(1984, 1, 20),
+    "places/flower.jpg": date(2011, 8, 15),
     "white_house/biden_2010.jpg": date(2010, 5, 10),
     "white_house/obama_2009.jpg": date(2009, 9, 9),
     "white_house/obama_2012.jpg": date(2012, 12, 6),
@@ -62,7 +63,7 @@ def test_good_photos_decode(name: str) -> None:
     photo = decode_photo(str(LIBRARY / name))
     assert photo.rgb.shape == (photo.height, photo.width, 3)
     assert photo.rgb.std() > 30  # a picture, not a plain area
-    taken_at = date_photo(PhotoFile(str(LIBRARY / name), 0, 0), ("exif",)).taken_at
+    taken_at = date_photo(PhotoFile(str(LIBRARY / name), 0, 0), ("xmp", "exif")).taken_at
     assert (taken_at and taken_at.first_day) == TAKEN.get(name)
 
 

@@ -12,6 +12,7 @@ from photoage.photos.boxes import box_blocks, is_boxes
 _EXIF = b"Exif\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_XMP_MARKS, _XMP_HEAD = (b"<?xpacket", b"<x:xmpmeta"), 100
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 _TIFF_HEADS = (b"II", b"MM")
@@ -106,6 +107,8 @@ def _read_jpeg(file: BinaryIO, place: int, found: MetadataBlocks) -> None:
                 found.xmp.append(data[len(_XMP) :])
             elif data.startswith(_EXTENDED_XMP):
                 _add_piece(data[len(_EXTENDED_XMP) :], extended)
+            elif any(mark in data[:_XMP_HEAD] for mark in _XMP_MARKS):  # with another header than the usual
+                found.xmp.append(data)
             elif data.startswith(_PHOTOSHOP):
                 resources += data[len(_PHOTOSHOP) :]
         place += 2 + length

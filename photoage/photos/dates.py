@@ -82,7 +82,7 @@ def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> 
             embedded_done = True
             wanted = [each for each in sources if each in _EMBEDDED]
             found = [each for each in _embedded(file.path, data) if each.source in wanted]
-            yield from sorted(found, key=lambda each: (each.meaning, wanted.index(each.source)))
+            yield from _refined(sorted(found, key=lambda each: (each.meaning, wanted.index(each.source))))
         elif source == "takeout":
             for name in sidecar_names(file.sidecars):
                 if name.lower().endswith(SUFFIX) and (taken := taken_time(_sidecar(file.path, name))):
@@ -93,6 +93,20 @@ def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> 
         elif source == "folder":
             dates_above: Iterable[PhotoDate] = dates_of_folders(os.path.dirname(file.path))
             yield from (FoundDate("folder", Meaning.TAKEN, each) for each in dates_above)
+
+
+def _refined(found: list[FoundDate]) -> Iterator[FoundDate]:
+    """Each date, or one of the same file that says the same more precisely: `1984-06` in XMP, all in EXIF."""
+    for each in found:
+        known = str(each.date)
+        finer = [
+            other
+            for other in found
+            # Midnight stands for a time that a program did not know.
+            if str(other.date).startswith(known) and not str(other.date).endswith("T00:00:00")
+        ]
+        best = max([each, *finer], key=lambda other: len(str(other.date)))
+        yield FoundDate(best.source, each.meaning, best.date)
 
 
 def _embedded(path: str, data: bytes | None) -> list[FoundDate]:
