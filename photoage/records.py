@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 ImageArray = npt.NDArray[np.uint8]  # (height, width, 3), RGB, upright
 FloatArray = npt.NDArray[np.float32]
+Embeddings = npt.NDArray[np.float16]  # (faces, 512), each of length 1
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2: left, upper, right and lower edge
 
 # Where a date may come from, in the order in which they are asked; `people` and `user` say it otherwise.
@@ -204,6 +205,7 @@ class PhotoFaces:
     height: int
     detections: tuple[Detection, ...]  # left to right: the position is the face_index
     turn: int = 0  # degrees clockwise by which the photo was turned beyond what its file states
+    embeddings: Embeddings | None = None  # of the detections; only on request
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,12 @@ _SHARED: tuple[Callable[[Function], Function], ...] = (
         metavar="PIXELS",
         help="Do not decode larger photos [default: 300 million].",
     ),
+    click.option(
+        "--people",
+        is_flag=True,
+        help="Also store embeddings, by which `people find` tells who is who: biometric data, which stays in "
+        "the database until `people forget`.",
+    ),
 )
 
 

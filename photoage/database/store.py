@@ -21,6 +21,8 @@ from photoage.database.connect import (
 )
 from photoage.database.dialect import backend, upsert
 from photoage.database.known import KnownPhotos, all_or_nothing, chunks
+from photoage.database.person_faces import Remembered, put_embeddings, recogniser_row
+from photoage.database.persons import has_persons
 from photoage.database.tables import (
     Base,
     CheckpointRow,
@@ -50,6 +52,9 @@ class Store:
 
     run_id: int
     detect_key: str
+    _recogniser_id: int | None
+    has_persons: bool
+    resumes: bool  # whether the scan before this one did not come to its end
 
     def __init__(self, engine: Engine, release: Callable[[], None] | None = None) -> None:
         self.known = KnownPhotos(engine)
@@ -107,8 +112,9 @@ class Store:
         detector: tuple[str, str],
         checkpoint: tuple[str, str],
         residuals: dict[str, Any] | None = None,
+        recogniser: tuple[str, str] | None = None,
     ) -> int:
-        """Record that a scan has begun; detector and checkpoint are (name, sha256). Commits.
+        """Record that a scan has begun; the models are (name, sha256). Commits.
 
         `residuals` are those of the checkpoint, as `ages.intervals.residual_table` gives them.
 
@@ -118,12 +124,16 @@ class Store:
         """
         execute = self._connection.execute
         execute(update(ScanRun).where(ScanRun.status == "running").values(status="interrupted"))
+        last = execute(select(ScanRun.status).order_by(ScanRun.id.desc()).limit(1)).scalar()
+        self.resumes = last not in (None, "finished")
         known = self.known
         known.find_models(detector[1], checkpoint[1])
         known.detector_id = known.detector_id or self._insert_model(DetectorRow, *detector)
         known.checkpoint_id = known.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
         row = update(CheckpointRow).where(CheckpointRow.id == known.checkpoint_id)
         execute(row.values(residuals=residuals))
+        self._recogniser_id = recogniser and recogniser_row(self._connection, *recogniser)
+        self.has_persons = has_persons(self._connection)
         run = (
             insert(ScanRun)
             .returning(ScanRun.id)
@@ -165,6 +175,9 @@ class Store:
         """
         # All writers in the same order: one may have to wait for another, but no two for each other.
         photos = sorted({photo[0].path: photo for photo in photos}.values(), key=lambda photo: photo[0].path)
+        remembered = None
+        if self.has_persons:
+            remembered = Remembered(self._connection, [file.path for file, _, _ in photos])
         ids = self._put(
             [
                 self._photo_row(file, **_dated(file), **self._content(faces), **_DONE)
@@ -183,6 +196,13 @@ class Store:
             for photo_id, (_, faces, estimates) in zip(ids, photos, strict=True)
             for index, (_, estimate) in enumerate(zip(faces.detections, estimates, strict=True))
         )
+        for photo_id, (file, faces, _) in zip(ids, photos, strict=True):
+            face_ids = [found[photo_id, index] for index in range(len(faces.detections))]
+            if remembered is not None:
+                remembered.restore(file.path, faces, face_ids)
+            if self._recogniser_id is not None and faces.embeddings is not None:
+                vectors = zip(face_ids, faces.embeddings, strict=True)
+                put_embeddings(self._connection, self._recogniser_id, vectors)
         return ids
 
     @all_or_nothing

@@ -12,6 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from photoage.errors import DecodeError
 from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
@@ -19,6 +20,7 @@ from photoage.faces.gpu_server import RemoteDetector, ServerAddress
 from photoage.faces.quality import sharpness, yaw
 from photoage.faces.search import search
 from photoage.faces.strata import span
+from photoage.faces.recogniser import DIMENSIONS, loaded_recogniser
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes
@@ -27,6 +29,7 @@ from photoage.records import (
     DATE_SOURCES,
     DecodedPhoto,
     DetectOptions,
+    Embeddings,
     FloatArray,
     ImageArray,
     PhotoFaces,
@@ -50,6 +53,7 @@ class ReadOptions:
     margin: int = 0  # pixels of surroundings on each side of a crop, for training
     server: ServerAddress | None = None  # detect there instead of in the worker
     dates: tuple[str, ...] = DATE_SOURCES  # asked for a photo's date, in this order; none: it gets no date
+    recogniser: DetectorFile | None = None  # to compute embeddings, too
 
     @property
     def max_bytes(self) -> int:
@@ -123,13 +127,36 @@ def read_photo(
     )
     marks = np.array([face.landmarks for face in found.faces], dtype=np.float32).reshape(-1, 5, 2)
     crops = _cut(found.photo, marks, options)
-    faces = PhotoFaces(digest, found.photo.width, found.photo.height, tuple(found.faces), found.turn)
+    embeddings = None if options.recogniser is None else _embed(found.photo, marks, options.recogniser)
+    size = found.photo.width, found.photo.height
+    faces = PhotoFaces(digest, *size, tuple(found.faces), found.turn, embeddings)
     provider = _detector(options).providers[0]
     return ReadPhoto(file, faces, crops, provider, False, _spans(marks), _quality(crops, marks, options))
 
 
 def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:
     return date_photo(replace(file, sidecars=sidecars), options.dates, data)
+
+
+def embed_stored(
+    path: str, digest: str, landmarks: FloatArray, turn: int, recogniser: DetectorFile, options: DecodeOptions
+) -> Embeddings:
+    """Embeddings of the faces that were stored for a photo, in the order of their `landmarks` (F, 5, 2).
+
+    `digest`: the content hash of the photo that they are of; `turn`: how it was turned then. Raises `DecodeError`, of the kind `changed`
+    when the file holds something else.
+    """
+    _, data = read_file(path, options.max_pixels * BYTES_PER_PIXEL)
+    if content_hash(data) != digest:
+        raise DecodeError("changed", f"{path}: changed since it was scanned; scan it again")
+    return _embed(turn_photo(decode_bytes(data, path, options), turn), landmarks, recogniser)
+
+
+def _embed(photo: DecodedPhoto, landmarks: FloatArray, recogniser: DetectorFile) -> Embeddings:
+    if len(landmarks) == 0:
+        return np.empty((0, DIMENSIONS), dtype=np.float16)
+    cv2.setNumThreads(1)
+    return loaded_recogniser(recogniser).embed(photo.rgb, photo.reduced(landmarks))
 
 
 def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> ImageArray:

@@ -6,15 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from photoage.errors import DetectorError
 from photoage.faces.align import similarity_transform, warp
 from photoage.faces.detector_files import DEFAULT_PACKAGE, DetectorFile, package_file
 from photoage.files import file_sha256
-from photoage.records import FloatArray, ImageArray
-
-Embeddings = npt.NDArray[np.float16]  # (N, 512), each of length 1
+from photoage.records import Embeddings, FloatArray, ImageArray
 
 RECOGNISER = "w600k_mbf"
 RECOGNISER_FILE = "model/w600k_mbf.onnx"

@@ -153,6 +153,7 @@ def read_options(options: ScanOptions, models: ScanModels) -> ReadOptions:
         detect=options.detect,
         max_pixels=options.max_pixels,
         dates=options.dates,
+        recogniser=models.recogniser,
     )
 
 

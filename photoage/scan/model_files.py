@@ -1,4 +1,4 @@
-"""The files of the two models that a scan works with."""
+"""The files of the models that a scan works with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from photoage.ages.checkpoint import CheckpointInfo, read_checkpoint_info
 from photoage.faces.detector_files import DetectorFile, resolve_detector
+from photoage.faces.recogniser import default_recogniser
 from photoage.files import file_sha256
 from photoage.models import default_checkpoint
 from photoage.scan.options import ScanOptions
@@ -15,11 +16,12 @@ from photoage.scan.options import ScanOptions
 
 @dataclass(frozen=True)
 class ScanModels:
-    """The detector and the age model, as files that were found and verified."""
+    """The models of a scan, as files that were found and verified; a recogniser only where it is wanted."""
 
     detector: DetectorFile
     checkpoint: Path
     info: CheckpointInfo
+    recogniser: DetectorFile | None = None
 
     @cached_property
     def checkpoint_sha256(self) -> str:
@@ -30,4 +32,5 @@ def resolve_models(options: ScanOptions) -> ScanModels:
     """Find and verify detector and checkpoint. Raises `DetectorError` or `CheckpointError`."""
     checkpoint = Path(options.checkpoint) if options.checkpoint else default_checkpoint()
     detector = resolve_detector(options.detector, offline=options.offline)
-    return ScanModels(detector, checkpoint, read_checkpoint_info(checkpoint))
+    recogniser = default_recogniser() if options.people else None
+    return ScanModels(detector, checkpoint, read_checkpoint_info(checkpoint), recogniser)

@@ -34,6 +34,7 @@ class ScanOptions:
     redate: bool = False
     limit: int | None = None
     prune: bool = False
+    people: bool = False  # whether to store embeddings, too
     engine: str = "local"  # or `ray`
     ray_address: str | None = None  # None: a Ray of its own, on this machine
     gpus_per_actor: float = 1.0

@@ -135,6 +135,11 @@ class Record:
         self.counts.missing += len(missing.ids) + len(missing.hidden)
         self._store.commit()
 
+    @property
+    def changed(self) -> bool:
+        """Whether the scan found anything that was not stored before."""
+        return self.counts.unchanged < self.counts.seen or self.counts.missing > 0
+
     def finish(self, problems: Iterable[WalkProblem], *, interrupted: bool) -> ScanSummary:
         for problem in problems:
             self.warn(f"{problem.path}: {problem.message}")

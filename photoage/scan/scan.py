@@ -9,10 +9,17 @@ from itertools import chain
 from typing import TypeVar
 
 from photoage.ages.intervals import residual_table
-from photoage.database.connect import database_file, database_url, on_network_filesystem, open_database
+from photoage.database.connect import (
+    database_errors,
+    database_file,
+    database_url,
+    on_network_filesystem,
+    open_database,
+)
 from photoage.database.known import KnownPhotos
 from photoage.database.store import Store
 from photoage.errors import DatabaseError
+from photoage.people.refresh import refresh_persons
 from photoage.photos.walk import walk
 from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
@@ -67,6 +74,7 @@ def scan_with(
             (models.detector.name, models.detector.sha256),
             (models.info.name, models.checkpoint_sha256),
             residual_table(models.info.interval),
+            models.recogniser and (models.recogniser.name, models.recogniser.sha256),
         )
         how = PlanOptions.of(options, store.known)
         in_flight = InFlight()
