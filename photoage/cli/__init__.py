@@ -27,6 +27,7 @@ COMMANDS = {  # in the order of a first use
     "export": LazyCommand("photoage.cli.export:export", "Write the matching faces to files of many kinds."),
     "show": LazyCommand("photoage.cli.show:show", "Draw the faces and ages of one photo on it."),
     "report": LazyCommand("photoage.cli.report:report", "Write a page with the faces to look at."),
+    "people": LazyCommand("photoage.cli.people:people", "Find, name and correct persons; exact ages."),
     "errors": LazyCommand("photoage.cli.errors:errors", "List the files that could not be read."),
     "runs": LazyCommand("photoage.cli.runs:runs", "Show the history of scan runs."),
     "stats": LazyCommand("photoage.cli.stats:stats", "Show counts by age, year and folder."),

@@ -100,6 +100,14 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
         help="Only estimates whose 90 % interval is at most this wide.",
     ),
     click.option(
+        "--person", multiple=True, metavar="NAME", help="Only faces of this person, or of one of these."
+    ),
+    click.option(
+        "--age-source",
+        type=click.Choice(["face"]),
+        help="Ages as each face alone shows them, whatever is known of its person.",
+    ),
+    click.option(
         "--sort",
         type=click.Choice(["path", "age", "date", "score", "interval", "faces"]),
         default="path",
@@ -111,9 +119,13 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
 )
 _FILTER_NAMES = (
     "min_age", "max_age", "prob", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
-    "max_interval", "undated", "date_source", "sort", "reverse", "limit",
+    "max_interval", "undated", "date_source", "person", "age_source", "sort", "reverse", "limit",
 )  # fmt: skip
-_FIELDS = {"path": "path_glob", "reverse": "descending"}  # of a FaceFilter, named otherwise than the option
+_FIELDS = {
+    "path": "path_glob",
+    "person": "persons",
+    "reverse": "descending",
+}  # of a FaceFilter, named otherwise than the option
 
 
 def face_filter(function: Function) -> Function:

@@ -54,6 +54,9 @@ class Backend(Protocol):
     def begin_schema_change(self, connection: Connection) -> None:
         """Begin a transaction in which nobody else changes the schema."""
 
+    def erase(self, connection: Connection) -> None:
+        """Leave nothing of deleted rows in the database's files. Raises `DatabaseLockedError`."""
+
     def analyze(self, connection: Connection) -> None:
         """Let the planner know how the values are distributed."""
 

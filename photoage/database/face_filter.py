@@ -20,9 +20,10 @@ class FaceFilter:
     `max_age` is at least that, instead of those whose estimate lies there. `min_faces` and `max_faces`
     count all stored faces of a photo. A photo whose date is a year or a month matches dates if one of its
     days does, one without a date never. `undated`: only those; `date_source`: only photos with a date from
-    there. `path_glob` is described in docs/database.md. Faces come in the order of `sort`, then by path and
-    face_index; photos without a date come last either way. Raises `UsageError` when the filter makes no
-    sense.
+    there. `persons`: names or numbers, of which a face must be one. `age_source`: `face` for the ages that
+    single faces tell, whoever they show. `path_glob` is described in docs/database.md. Faces come in the
+    order of `sort`, then by path and face_index; photos without a date come last either way. Raises
+    `UsageError` when the filter makes no sense.
     """
 
     min_age: float | None = None
@@ -37,6 +38,8 @@ class FaceFilter:
     max_interval: float | None = None
     undated: bool = False
     date_source: str | None = None
+    persons: tuple[str, ...] = ()
+    age_source: Literal["face"] | None = None
     sort: Sort = "path"
     descending: bool = False
     limit: int | None = None

@@ -30,7 +30,7 @@ R = TypeVar("R")
 class KnownPhoto:
     """A photo as the database knows it.
 
-    `estimated`: the current estimates of all its faces are by the run's checkpoint.
+    `estimated`: the latest estimates of all its faces are by the run's checkpoint.
     """
 
     id: int
@@ -219,7 +219,7 @@ class KnownPhotos:
         columns = [getattr(Photo, name) for name in KnownPhoto.__slots__ if name != "estimated"]
         current = exists().where(
             EstimateRow.face_id == Face.id,
-            EstimateRow.current,
+            EstimateRow.latest,
             EstimateRow.checkpoint_id == self.checkpoint_id,
         )
         lacking = exists().where(Face.photo_id == Photo.id, ~current)

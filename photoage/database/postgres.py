@@ -205,6 +205,12 @@ def begin_schema_change(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
 
 
+def erase(connection: Connection) -> None:
+    """Write the table of embeddings anew. What the server's log and its copies keep is the server's."""
+    with connection.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as alone:
+        alone.exec_driver_sql("VACUUM FULL embedding, person, person_face, person_apart")
+
+
 def analyze(connection: Connection) -> None:
     connection.exec_driver_sql("ANALYZE photo, face, estimate")
 

@@ -27,12 +27,14 @@ from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.dialect import backend, unindexed
 from photoage.database.face_filter import FaceFilter, Sort
 from photoage.database.globs import folder_of, path_tests
+from photoage.database.persons import find_person, has_persons, person_labels
 from photoage.database.tables import (
     CheckpointRow,
     DamagedValueError,
     DetectorRow,
     EstimateRow,
     Face,
+    PersonFace,
     Photo,
 )
 
@@ -101,6 +103,10 @@ _COLUMNS: tuple[Any, ...] = (
     Face.page,
 )
 _DETECTOR = FIELDS.index("detector")
+_PERSON = FIELDS.index("person")
+_PERSON_OF_FACE = (
+    select(PersonFace.person_id).where(PersonFace.face_id == Face.id).correlate(Face).scalar_subquery()
+)
 NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
 
 
@@ -112,8 +118,8 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
             # Ages alone are counted in their index. Intervals are not in it: reading all is faster.
             column: Callable[[Any], Any] = _indexed if wanted.max_interval is None else unindexed
             chances = chances_of(connection, wanted)
-            tests = _tests(wanted, _ranges(wanted, chances), column, chances)
-            found = found.where(column(EstimateRow.current), *tests)
+            tests = _tests(wanted, _ranges(connection, wanted, chances), column, chances)
+            found = found.where(column(_shown(wanted)), *tests)
         else:
             found = _matching(connection, found, wanted)
         number = connection.scalar(found) or 0
@@ -128,7 +134,11 @@ def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
 def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
     """`iter_faces`, each row with these further columns of the tables Photo, Face and EstimateRow."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        faces = _matching(connection, select(*_COLUMNS, *columns), wanted)
+        persons = person_labels(connection) if has_persons(connection) else {}
+        own_columns = [*_COLUMNS]
+        if persons:
+            own_columns[_PERSON] = _PERSON_OF_FACE
+        faces = _matching(connection, select(*own_columns, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
@@ -141,7 +151,10 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
                     raise DamagedValueError("a face with a value that is not a number") from error
                 names = detectors.get(row[_DETECTOR]), checkpoints.get(row[_DETECTOR + 1])
                 rest = row[_DETECTOR + 2 : len(FIELDS)]
-                yield FaceRow._make(own + names + rest), row[len(FIELDS) :]
+                face = FaceRow._make(own + names + rest)
+                if persons and face.person is not None:
+                    face = face._replace(person=persons.get(row[_PERSON]))
+                yield face, row[len(FIELDS) :]
 
 
 def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:
@@ -206,14 +219,35 @@ class _Range(NamedTuple):
         return select(self.id).where(*condition, *self.test(self.column)).correlate(None)
 
 
-def _ranges(wanted: FaceFilter, chances: Chances | None) -> list[_Range]:
-    found = []
+class _OfPersons(NamedTuple):
+    """The faces of persons, which an index finds as it finds a range."""
+
+    id: Any
+    column: Any
+    persons: list[int]
+
+    def test(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        return [column.in_(self.ids())]
+
+    def ids(self) -> Select[int]:
+        return select(PersonFace.face_id).where(PersonFace.person_id.in_(self.persons)).correlate(None)
+
+
+def _shown(wanted: FaceFilter) -> Any:
+    """What marks the estimates that the question is about."""
+    return EstimateRow.latest if wanted.age_source == "face" else EstimateRow.current
+
+
+def _ranges(connection: Connection, wanted: FaceFilter, chances: Chances | None) -> list[_Range | _OfPersons]:
+    found: list[_Range | _OfPersons] = []
+    if wanted.persons:
+        persons = [find_person(connection, person) for person in wanted.persons]
+        found.append(_OfPersons(Face.id, Face.id, persons))
     if chances is not None:
-        found.append(_Range(EstimateRow.id, EstimateRow.age, chances.low, chances.high, EstimateRow.current))
+        found.append(_Range(EstimateRow.id, EstimateRow.age, chances.low, chances.high, _shown(wanted)))
     elif wanted.min_age is not None or wanted.max_age is not None:
-        found.append(
-            _Range(EstimateRow.id, EstimateRow.age, wanted.min_age, wanted.max_age, EstimateRow.current)
-        )
+        ages = wanted.min_age, wanted.max_age
+        found.append(_Range(EstimateRow.id, EstimateRow.age, *ages, _shown(wanted)))
     if wanted.from_date or wanted.to_date:
         # A date that is less precise is the beginning of the texts of all that it may mean, and sorts before.
         first, *vague = _beginnings(wanted.from_date) if wanted.from_date else [None]
@@ -242,8 +276,8 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     PostgreSQL's knows, and gets all conditions as they are.
     """
     chances = chances_of(connection, wanted)
-    ranges = _ranges(wanted, chances)
-    best = None
+    ranges = _ranges(connection, wanted, chances)
+    best: _Range | _OfPersons | None = None
     if ranges and not backend(connection.engine.url).TRUST_PLANNER:
         newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
         best = _narrowest(connection, ranges, max(FEW, int(newest * NARROW)))
@@ -253,12 +287,16 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
         query = query.where(best.id.in_(best.ids()))
     if best is not None and best.id is Photo.id:
         query = query.where(Face.photo_id == unindexed(Photo.id), EstimateRow.face_id == unindexed(Face.id))
+    elif best is not None and best.id is Face.id:
+        query = query.where(Photo.id == unindexed(Face.photo_id), EstimateRow.face_id == unindexed(Face.id))
     else:
         query = query.where(Photo.id == unindexed(Face.photo_id), Face.id == unindexed(EstimateRow.face_id))
-    return query.where(unindexed(EstimateRow.current), *_tests(wanted, ranges, unindexed, chances))
+    return query.where(unindexed(_shown(wanted)), *_tests(wanted, ranges, unindexed, chances))
 
 
-def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Range | None:
+def _narrowest(
+    connection: Connection, ranges: list[_Range | _OfPersons], fewest: int
+) -> _Range | _OfPersons | None:
     """The range with the fewest rows, or None if even that has `fewest` or more."""
     best = None
     for candidate in ranges:
@@ -269,7 +307,10 @@ def _narrowest(connection: Connection, ranges: list[_Range], fewest: int) -> _Ra
 
 
 def _tests(
-    wanted: FaceFilter, ranges: list[_Range], column: Callable[[Any], Any], chances: Chances | None
+    wanted: FaceFilter,
+    ranges: list[_Range | _OfPersons],
+    column: Callable[[Any], Any],
+    chances: Chances | None,
 ) -> Iterator[ColumnElement[bool]]:
     """The conditions of the ranges and of what no index serves; `column` is applied to indexed columns."""
     for item in ranges:
@@ -307,7 +348,7 @@ def _only_estimates(wanted: FaceFilter) -> bool:
         wanted.from_date, wanted.to_date, wanted.path_glob, wanted.min_faces, wanted.max_faces,
         wanted.min_score, wanted.date_source, wanted.undated or None,
     )  # fmt: skip
-    return all(value is None for value in elsewhere)
+    return not wanted.persons and all(value is None for value in elsewhere)
 
 
 # --- unreadable photos and scan runs ------------------------------------------------------------

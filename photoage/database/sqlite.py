@@ -168,6 +168,14 @@ def begin_schema_change(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def erase(connection: Connection) -> None:
+    """Write the database anew, without free pages, and cut its log off."""
+    connection.exec_driver_sql("VACUUM")
+    busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    if busy:
+        raise DatabaseLockedError("another process is reading; when it has ended, run this again")
+
+
 def analyze(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA analysis_limit = 1000")  # a sample only, which takes no time
     connection.exec_driver_sql("ANALYZE")

@@ -71,6 +71,15 @@ def add_faces(connection: Connection, person: int, faces: Iterable[int], source:
     _drop_empty(connection)
 
 
+def give_to(connection: Connection, name: str, faces: Iterable[int]) -> int:
+    """Give faces (ids) to the person with this name, or to a new one; the person's id."""
+    person = connection.scalar(select(Person.id).where(Person.name == clean_name(name)))
+    if person is None:
+        return new_person(connection, faces, name)
+    add_faces(connection, person, faces)
+    return int(person)
+
+
 def merge_persons(connection: Connection, into: int, others: Collection[int]) -> None:
     """Make several persons one, under the number, name and birth date of `into` as far as it has them.
 

@@ -19,7 +19,6 @@ from photoage.database.connect import (
 from photoage.database.known import KnownPhotos
 from photoage.database.store import Store
 from photoage.errors import DatabaseError
-from photoage.people.refresh import refresh_persons
 from photoage.photos.walk import walk
 from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
@@ -74,7 +73,7 @@ def scan_with(
             (models.detector.name, models.detector.sha256),
             (models.info.name, models.checkpoint_sha256),
             residual_table(models.info.interval),
-            models.recogniser and (models.recogniser.name, models.recogniser.sha256),
+            (models.recogniser.name, models.recogniser.sha256) if models.recogniser else None,
         )
         how = PlanOptions.of(options, store.known)
         in_flight = InFlight()
