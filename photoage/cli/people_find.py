@@ -39,11 +39,12 @@ def find(context: Context, workers: int | None, anew: bool) -> None:
     """
     from photoage.database.changes import changing
     from photoage.faces.recogniser import default_recogniser
+    from photoage.machine import available_cores
     from photoage.people.embed import EmbedOptions, embed_faces
     from photoage.people.find import find_persons
-    from photoage.pool import PHOTO_TIMEOUT, default_workers
+    from photoage.pool import PHOTO_TIMEOUT
 
-    options = EmbedOptions(default_recogniser(), workers or default_workers(), PHOTO_TIMEOUT)
+    options = EmbedOptions(default_recogniser(), workers or available_cores(), PHOTO_TIMEOUT)
     with changing(context.database) as connection:
         with stop_on_signal() as stopping, _progress(context) as progress:
             counts = embed_faces(connection, options, progress, stopping.is_set)
