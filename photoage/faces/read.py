@@ -18,9 +18,9 @@ from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
 from photoage.faces.gpu_server import RemoteDetector, ServerAddress
 from photoage.faces.quality import sharpness, yaw
+from photoage.faces.recogniser import DIMENSIONS, loaded_recogniser
 from photoage.faces.search import search
 from photoage.faces.strata import span
-from photoage.faces.recogniser import DIMENSIONS, loaded_recogniser
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes
@@ -143,8 +143,8 @@ def embed_stored(
 ) -> Embeddings:
     """Embeddings of the faces that were stored for a photo, in the order of their `landmarks` (F, 5, 2).
 
-    `digest`: the content hash of the photo that they are of; `turn`: how it was turned then. Raises `DecodeError`, of the kind `changed`
-    when the file holds something else.
+    `digest`: the content hash of the photo that they are of; `turn`: how it was turned then. Raises
+    `DecodeError`, of the kind `changed` when the file holds something else.
     """
     _, data = read_file(path, options.max_pixels * BYTES_PER_PIXEL)
     if content_hash(data) != digest:

@@ -27,6 +27,7 @@ class StoredFaces(NamedTuple):
 
     path: str
     digest: str
+    turn: int
     faces: list[int]
     landmarks: list[list[list[float]]]
 
@@ -94,7 +95,7 @@ def embed_faces(
 
 def _arguments(photo: StoredFaces, options: EmbedOptions) -> tuple[Any, ...]:
     landmarks = np.array(photo.landmarks, dtype=np.float32).reshape(-1, 5, 2)
-    return photo.path, photo.digest, landmarks, options.recogniser, options.decode
+    return photo.path, photo.digest, landmarks, photo.turn, options.recogniser, options.decode
 
 
 def _has_none(recogniser: int) -> ColumnElement[bool]:
@@ -111,13 +112,13 @@ def _lacking(connection: Connection, recogniser: int) -> Iterator[list[StoredFac
     last = 0
     while True:
         lacking = exists().where(Face.photo_id == Photo.id, _has_none(recogniser))
-        photos = select(Photo.id, Photo.path, Photo.content_hash).where(Photo.id > last, lacking)
+        photos = select(Photo.id, Photo.path, Photo.content_hash, Photo.turn).where(Photo.id > last, lacking)
         photos = photos.where(Photo.status == "done").order_by(Photo.id).limit(PAGE)
         found = connection.execute(photos).all()
         if not found:
             return
         last = found[-1].id
-        page = {row.id: StoredFaces(row.path, row.content_hash or "", [], []) for row in found}
+        page = {row.id: StoredFaces(row.path, row.content_hash or "", row.turn, [], []) for row in found}
         faces = select(Face.photo_id, Face.id, Face.landmarks)
         faces = faces.where(Face.photo_id.in_(page), _has_none(recogniser))
         for photo, face, landmarks in connection.execute(faces.order_by(Face.photo_id, Face.face_index)):

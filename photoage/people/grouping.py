@@ -28,8 +28,6 @@ Numbers = npt.NDArray[np.int32]
 FEW = 2_000  # faces; see GroupingOptions.threshold
 BLOCK = 65_536  # groups whose embeddings are worked on at once
 STAR = 10
-# Ages in years up to which all children look alike to the recogniser, and over which that fades.
-CHILD, CHILD_FADES = 10.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,14 @@ class GroupingOptions:
 
     threshold: float = 0.30  # similarity from which two groups are one person, among up to FEW faces
     per_tenfold: float = 0.03  # more for each tenfold of faces beyond: more strangers, more lookalikes
-    per_error: float = 0.15  # less for each standard error by which birth years differ beyond one,
+    per_error: float = 0.06  # less for each standard error by which birth years differ beyond one,
     most_errors: float = 3.0  # ... up to so many
     per_year: float = 0.006  # more for each year of age between faces whose birth years agree,
     most_years: float = 25.0  # ... up to so many
     apart: float = 4.0  # standard errors from which two groups cannot be one person
-    alone: float = 0.0  # more for single faces, less so the more faces both groups have
+    alone: float = 0.14  # more for single faces, less so the more faces both groups have
     neighbours: int = 24  # nearest neighbours of a face that are looked at
-    children: float = 0.22  # how much more alike two small children look than two adults
-    floor: float = 2.5  # years: the standard error that any number of estimates by one model has in common
+    floor: float = 6.0  # years: the standard error that any number of estimates by one model has in common
 
 
 @dataclass(slots=True, eq=False)
@@ -120,7 +117,6 @@ class _Groups:
         self._born = np.where(known, faces.born, 0).astype(np.float64)
         self._age = faces.age.astype(np.float64)
         self._age_square = np.square(self._age)
-        self._child = 1 / (1 + np.exp((self._age - CHILD) / CHILD_FADES))
         self._certain = np.full(count, np.nan, np.float32)  # standard errors of birth dates that are given
         self._kept = np.zeros(count, bool)
         self._apart = _pairs_within(faces.photo)
@@ -233,9 +229,8 @@ class _Groups:
         for start in range(0, len(pairs), BLOCK):
             a, b = pairs[start : start + BLOCK].T
             cosine = np.einsum("ij,ij->i", self._mean[a].astype(np.float32), self._mean[b].astype(np.float32))
-            alike = self._options.children * self._child[a] * self._child[b]
             alone = self._options.alone / np.sqrt(self.size[a].astype(np.float32) * self.size[b])
-            scores[start : start + len(a)] = cosine - alike - alone + self._by_age(a, b)
+            scores[start : start + len(a)] = cosine - alone + self._by_age(a, b)
         return scores
 
     def _by_age(self, a: Numbers, b: Numbers) -> Floats:
@@ -285,7 +280,6 @@ class _Groups:
         ].astype(np.float32)
         self._age[heads] = mean(self._age, share, own) / total
         self._age_square[heads] = mean(self._age_square, share, own) / total
-        self._child[heads] = mean(self._child, share, own) / total
         weights, before = self._weight[small].astype(np.float64), self._weight[heads].astype(np.float64)
         weight = before + np.add.reduceat(weights, starts)
         born = mean(self._born, weights, before) / np.maximum(weight, 1e-12)

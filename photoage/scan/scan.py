@@ -19,6 +19,7 @@ from photoage.database.connect import (
 from photoage.database.known import KnownPhotos
 from photoage.database.store import Store
 from photoage.errors import DatabaseError
+from photoage.people.refresh import refresh_persons
 from photoage.photos.walk import walk
 from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
@@ -92,6 +93,10 @@ def scan_with(
                 record.set_missing(
                     find_missing(store.known, roots, record.seen, options.walk), prune=options.prune
                 )
+            if store.has_persons and (record.changed or store.resumes):
+                with database_errors(store.name):
+                    refresh_persons(store.known.connection)
+                store.commit()
         except BaseException as error:
             # The first error is the one to report, even if the run's row cannot be written either.
             with contextlib.suppress(DatabaseError):
