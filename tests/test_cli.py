@@ -162,7 +162,7 @@ def test_print0_and_xargs_reach_a_file_whatever_its_name(tmp_path: Path) -> None
         store.begin_run([str(tmp_path)], {}, ("d", "a" * 64), ("c", "b" * 64))
         for number, name in enumerate(names):
             (tmp_path / name).touch()
-            store.save_many([(PhotoFile(str(tmp_path / name), number, 1), *faces(number, 30.0, taken=None))])
+            store.save_many([(PhotoFile(str(tmp_path / name), number, 1), *faces(number, 30.0))])
         store.commit()
         store.finish_run("finished", RunCounts(seen=len(names)))
     env = {**os.environ, "PHOTOAGE_DB": str(path)}
@@ -259,7 +259,7 @@ def test_head_of_a_long_answer(tmp_path: Path) -> None:
         store.begin_run(["/p"], {}, ("d", "a" * 64), ("c", "b" * 64))
         for number in range(800):
             photo = PhotoFile(f"/p/{'long' * 50}/{number:05}.jpg", number, 1)
-            store.save_many([(photo, *faces(number, 30.0, taken=None))])
+            store.save_many([(photo, *faces(number, 30.0))])
         store.commit()
         store.finish_run("finished", RunCounts(seen=800))
     env = {**os.environ, "PHOTOAGE_DB": str(path)}

@@ -93,3 +93,17 @@ def test_a_stored_path_has_no_trailing_slash_and_files_have_one_name(tmp_path: P
     assert absolute("s3://bucket/photos//") == "s3://bucket/photos"
     assert absolute("file:///") == absolute("/")
     assert absolute(f"file://{tmp_path}/") == str(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["report", "show"])
+def test_pictures_and_pages_are_added_to_an_open_file(command: str, database: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as log:
+        log.write(b"kept")
+        log.flush()
+        words = [PHOTO] if command == "show" else ["-j", "1"]
+        done = runner(database)(command, *words, "-o", f"/dev/fd/{log.fileno()}")
+        log.write(b"after")
+    content = (tmp_path / "log").read_bytes()
+    assert content.startswith(b"kept\x89PNG" if command == "show" else b"kept<!doctype html>")
+    assert content.endswith(b"after")
+    assert "wrote" not in done.stderr

@@ -85,6 +85,8 @@ def _deliver(context: Context, content: bytes, output: str | None, launch: bool)
     else:
         with replacing_binary(Path(output)) as target:
             target.write(content)
+        if is_stream(output):
+            return
     context.say(f"wrote {output}")
     if launch and click.launch(output) != 0:
         raise PhotoageError(f"{output}: no program could be started to show it")
