@@ -49,6 +49,8 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
         found = find_photo(engine, photo)
     if (difference := found.file.difference(examine(found.file.path))) is not None:
         context.warn(f"{photo}: {difference}")
+    if found.file.taken_at is not None:
+        context.say(f"{photo}: taken {found.file.taken_at} (date from: {found.file.date_source})")
     content = BytesIO()
     picture(found, max_size).save(content, "PNG")
     if not found.faces:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 
 from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import Photo
-from photoage.records import PhotoFile, WalkProblem
+from photoage.records import PhotoDate, PhotoFile, WalkProblem
 
 
 class ScannedFile(NamedTuple):
@@ -19,6 +19,8 @@ class ScannedFile(NamedTuple):
     size: int
     mtime_ns: int
     status: str
+    taken_at: PhotoDate | None = None
+    date_source: str | None = None
 
     def difference(self, now: PhotoFile | WalkProblem) -> str | None:
         """Why the stored faces may not be those of the file any more, in words; None if they are.
@@ -34,6 +36,7 @@ class ScannedFile(NamedTuple):
 
 def scanned_files(engine: Engine, paths: Iterable[str]) -> dict[str, ScannedFile]:
     """Those of some hundred photos that the database has, by path."""
-    photos = select(Photo.path, Photo.size, Photo.mtime_ns, Photo.status).where(Photo.path.in_(paths))
+    columns = (Photo.path, Photo.size, Photo.mtime_ns, Photo.status, Photo.taken_at, Photo.date_source)
+    photos = select(*columns).where(Photo.path.in_(paths))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         return {row.path: ScannedFile(*row) for row in connection.execute(photos)}
