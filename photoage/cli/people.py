@@ -11,6 +11,8 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.output import Column, print_json, print_line, print_rows
 from photoage.cli.people_find import find
+from photoage.cli.people_import import import_names
+from photoage.cli.people_page import apply, page
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -48,7 +50,8 @@ def people(context: Context) -> None:
     """
 
 
-people.add_command(find)
+for command in (find, page, apply, import_names):
+    people.add_command(command)
 
 
 @people.command("list", short_help="List the persons that were found or named.")

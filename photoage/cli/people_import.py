@@ -11,7 +11,7 @@ from photoage.cli.output import print_line
 from photoage.cli.text import visible
 
 
-@click.command("import")
+@click.command("import", short_help="Take names from regions in photos and sidecars.")
 @click.option(
     "--digikam",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

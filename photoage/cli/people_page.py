@@ -14,7 +14,7 @@ from photoage.errors import UsageError
 from photoage.files import is_stream, replacing_binary
 
 
-@click.command()
+@click.command(short_help="Write a page to see, name and correct persons.")
 @click.option(
     "-o",
     "--output",
@@ -81,7 +81,7 @@ def page(context: Context, output: str, opened: bool, min_faces: int, workers: i
             context.warn(f"{output}: no web browser could be started to show it")
 
 
-@click.command()
+@click.command(short_help="Carry out what the page saved.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
 @global_options
