@@ -117,7 +117,8 @@ def save(
 def another_writer(place: Place, first: Store) -> Store:
     """A second connection that writes for the same scan run: what the lock of scans keeps out."""
     writer = Store(open_database(place))
-    writer.run_id, writer.detect_key = first.run_id, first.detect_key
+    run = {name: value for name, value in vars(first).items() if name not in vars(writer)}
+    vars(writer).update(run)
     writer.known.detector_id = first.known.detector_id
     writer.known.checkpoint_id = first.known.checkpoint_id
     return writer

@@ -1,7 +1,7 @@
 """Faces as a Parquet file or an SQLite file: typed tables for programs that read columns.
 
 Both hold text only. In a path that is not UTF-8, every byte that is not valid is the character
-U+EF00 + byte, as in photoage's own database: `photoage.db.decode_path` gives the real name.
+U+EF00 + byte, as in photoage's own database: `photoage.database.tables.decode_path` gives the real name.
 """
 
 from __future__ import annotations
