@@ -128,7 +128,7 @@ def check_detector_session() -> Iterator[Check]:
 def check_torch() -> Iterator[Check]:
     import torch
 
-    from photoage.ages.predictor import autocast_dtype, choose_device
+    from photoage.ages.predictor import autocast_dtype, choose_device, device_problem
     from photoage.faces.detector import cuda_driver_present
 
     device = choose_device("auto")
@@ -142,6 +142,9 @@ def check_torch() -> Iterator[Check]:
         detail += f": cannot use this machine's NVIDIA GPU (built for CUDA {torch.version.cuda})"
         remedy = (_pip("install", "--force-reinstall", "torch", "torchvision"),)
         yield Check("torch", "fault", detail, remedy, values)
+    elif (problem := device_problem(device)) is not None:
+        remedy = (_pip("install", "--force-reinstall", "torch", "torchvision"),)
+        yield Check("torch", "fault", f"{detail}: {problem}", remedy, values)
     else:
         yield Check("torch", "ok", detail, values=values)
 

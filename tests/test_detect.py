@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from decoded import decode_photo
 
 from photoage.errors import DetectorError, DeviceError
-from photoage.faces.detector import Detector
+from photoage.faces.detector import Detector, cuda_driver_present
 from photoage.faces.detector_files import (
     DEFAULT_PACKAGE,
     TEACHER_FILE,
@@ -141,11 +143,43 @@ def test_files_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
 
 
 def test_cuda_is_never_replaced_by_the_cpu_silently() -> None:
-    try:
-        providers = Detector(default_detector(), device="cuda").providers
-    except DeviceError:
-        return
-    assert "CUDAExecutionProvider" in providers
+    if cuda_driver_present():
+        assert "CUDAExecutionProvider" in Detector(default_detector(), device="cuda").providers
+    else:
+        with pytest.raises(DeviceError):
+            Detector(default_detector(), device="cuda")
+
+
+def test_a_gpu_gets_pixels_as_they_are_and_finds_the_same_faces(
+    detector: Detector,
+    portrait: ImageArray,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What would run on a GPU, run on the CPU."""
+    asked: list[Any] = []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, model: Any, options: Any, providers: Any) -> None:
+            asked.append(providers)
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9"))
+    on_gpu = Detector(default_detector(), device="cuda")
+    # By default cuDNN tries every algorithm anew for each number of photos in a batch.
+    assert asked == [
+        [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
+    ]
+    assert on_gpu._model.session.get_inputs()[0].type == "tensor(uint8)"
+    monkeypatch.setattr(on_gpu, "_square", False)
+    (found,), (expected,) = on_gpu.detect(portrait), detector.detect(portrait)
+    np.testing.assert_allclose(found.bbox, expected.bbox, atol=0.05)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=0.05)
+    assert capfd.readouterr().out == ""  # of which `doctor --json` is part
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import threading
+import time
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from decoded import decode_photo
+from faults.scanning import wait_until
 
 from photoage.errors import DeviceError
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
-from photoage.faces.gpu_server import DetectionServer, RemoteDetector, ServerAddress
+from photoage.faces.gpu_server import BATCH, DetectionServer, RemoteDetector, ServerAddress
 from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
+from photoage.faces.views import PhotoViews
 from photoage.pool import PhotoPool
 
 ALONE = ReadOptions(default_detector(), 112)
@@ -86,6 +97,67 @@ def test_a_failing_detector_ends_the_scan_with_its_cause(
     monkeypatch.setattr(server._detector, "find", fail)
     with pytest.raises(DeviceError, match=r"the detector failed \(CUDA out of memory\)"):
         RemoteDetector(server.address).detect(np.zeros((64, 64, 3), dtype=np.uint8))
+
+
+def test_a_server_ends_under_load_and_lets_go_of_its_detector() -> None:
+    """Workers ask as fast as they can while it ends; a GPU's memory would be lost otherwise."""
+    before = set(threading.enumerate())
+    detector = Detector(default_detector())
+    gone = weakref.ref(detector)
+    ended = threading.Barrier(4, timeout=60)
+    answers: list[int] = []
+
+    def ask(address: ServerAddress) -> None:
+        remote = RemoteDetector(address)
+        try:
+            while True:
+                remote.detect(np.zeros((64, 64, 3), dtype=np.uint8))
+                answers.append(1)
+        except DeviceError:
+            ended.wait()
+
+    with DetectionServer(detector) as server:
+        for _ in range(3):
+            threading.Thread(target=ask, args=(server.address,), daemon=True).start()
+        while len(answers) < 20:
+            time.sleep(0.01)
+    ended.wait()
+    del server, detector
+    assert wait_until(lambda: set(threading.enumerate()) <= before, 10)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_stranger_does_not_keep_workers_out(server: DetectionServer) -> None:
+    for _ in range(2):
+        with pytest.raises(AuthenticationError):
+            Client(server.address.address, authkey=b"wrong")
+    remote = RemoteDetector(server.address)
+    assert remote.detect(np.zeros((64, 64, 3), dtype=np.uint8)) == []
+    with pytest.raises(DeviceError, match="has ended"):
+        RemoteDetector(replace(server.address, key=b"wrong"))
+
+
+def test_batches_that_are_too_large_for_the_gpu_are_halved(
+    server: DetectionServer, sample_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, sizes = server._detector.find, []
+
+    def find_few(photos: list[PhotoViews], det_thresh: float) -> Any:
+        sizes.append(len(photos))
+        if len(photos) > 2:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return find(photos, det_thresh)
+
+    monkeypatch.setattr(server._detector, "find", find_few)
+    monkeypatch.setattr(server, "_batch", BATCH)
+    rgb = decode_photo(str(sample_library / "people" / "eileen_collins.png")).rgb
+    blank = np.zeros((64, 64, 3), dtype=np.uint8)
+    views = [PhotoViews.of(picture, 640) for picture in (rgb, blank, rgb, blank, blank)]
+    answers = server._find(views, 0.5)
+    assert [len(answer[0][0]) for answer in answers if isinstance(answer, tuple)] == [1, 0, 1, 0, 0]
+    assert sizes == [5, 2, 3, 1, 2]
+    assert server._batch == 1  # and not tried again
 
 
 def test_a_server_that_has_ended_is_named() -> None:

@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
 from photoage.errors import DecodeError, DetectorError
-from photoage.pool import AHEAD, PhotoPool
+from photoage.pool import AHEAD, LARGE, LARGE_BYTES, PhotoPool, claim_memory
 
 
 def work(item: str) -> str:
@@ -23,6 +24,8 @@ def work(item: str) -> str:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":
             time.sleep(600)
+        case "slow":
+            time.sleep(1.5)
         case "fatal":
             raise DetectorError("no detector")
     return item.upper()
@@ -78,3 +81,45 @@ def test_tasks_are_taken_only_as_fast_as_they_are_done() -> None:
         next(outcomes)
         assert taken <= 2 * AHEAD
         outcomes.close()  # type: ignore[attr-defined]
+
+
+def test_a_pause_is_told_while_the_last_task_takes_long() -> None:
+    with PhotoPool(2, timeout=30) as pool:
+        assert [each.value for each in pool.run(work, ["x", "x"], lambda item: (item,))] == ["X", "X"]
+        answers = pool.run_with_pauses(work, ["slow", "x"], lambda item: (item,), 0.2)
+        told = [None if each is None else each.value for each in answers]
+    assert told[0] == "X"
+    assert told[-1] == "SLOW"
+    assert 2 <= told.count(None) <= 8
+
+
+def claim(item: str) -> tuple[float, float]:
+    """Hold what a very large photo takes, for a moment; when it was held."""
+    claim_memory(LARGE + 1)
+    claim_memory(LARGE + 1)  # as another page of it does
+    began = time.monotonic()
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.15)
+    return began, time.monotonic()
+
+
+def test_large_photos_take_turns_and_one_that_kills_its_worker_holds_up_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("photoage.pool.available_memory", lambda: LARGE_BYTES)
+    with PhotoPool(3, timeout=30) as pool:
+        outcomes = list(pool.run(claim, ["a", "b", "die", "c", "d"], lambda item: (item,)))
+    times = sorted(outcome.value for outcome in outcomes if outcome.value is not None)
+    assert len(times) == 4
+    assert all(before[1] <= after[0] for before, after in pairwise(times))
+    assert [outcome.failure.kind for outcome in outcomes if outcome.failure] == ["crash"]
+    claim_memory(LARGE + 1)  # not in a worker
+
+
+def test_an_outcome_tells_how_long_it_took() -> None:
+    with PhotoPool(1, timeout=30) as pool:
+        (slow, bad) = sorted(pool.run(work, ["slow", "bad"], lambda item: (item,)), key=lambda o: -o.seconds)
+    assert 1.5 <= slow.seconds < 30
+    assert bad.failure is not None
+    assert 0 < bad.seconds < 1.5

@@ -27,7 +27,7 @@ def bad(name: str) -> Outcome[Any, ReadPhoto]:
     return Outcome(name, failure=DecodeError("corrupt", name))
 
 
-def chunks(outcomes: Iterable[Outcome[Any, ReadPhoto]], batch_size: int = 4) -> list[PhotoChunk]:
+def chunks(outcomes: Iterable[Outcome[Any, ReadPhoto] | None], batch_size: int = 4) -> list[PhotoChunk]:
     return list(chunk_loader(outcomes, batch_size=batch_size, crop_size=SIZE, pin_memory=False))
 
 
@@ -57,6 +57,11 @@ def test_photos_keep_their_order_and_their_crops() -> None:
 
 def test_a_full_batch_ends_a_chunk() -> None:
     assert [len(chunk.crops) for chunk in chunks([photo("a", 2)] * 5)] == [4, 4, 2]
+
+
+def test_finished_photos_do_not_wait_for_one_that_takes_long() -> None:
+    found = chunks([photo("a", 1), photo("bb", 1), None, None, photo("ccc", 1)])
+    assert [[o.task for o in chunk.outcomes] for chunk in found] == [["a", "bb"], [], ["ccc"]]
 
 
 def test_faceless_photos_are_not_held_back() -> None:

@@ -44,6 +44,20 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if fast else None
 
 
+def device_problem(device: torch.device) -> str | None:
+    """Why PyTorch cannot compute on a device that it offers, found by one small convolution; None if it can.
+
+    A GPU that is older or newer than what this PyTorch was built for is offered like any other.
+    """
+    try:
+        with _gpu_errors(device):
+            image = torch.zeros(1, 3, 8, 8, device=device)
+            torch.nn.functional.conv2d(image, torch.zeros(1, 3, 3, 3, device=device)).cpu()
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
 class Predictor:
     """A loaded checkpoint on a device, ready to estimate batches of crops."""
 

@@ -28,8 +28,8 @@ class Context:
 
     @property
     def progress(self) -> bool:
-        """Whether to show a progress bar: wanted, and somebody watches."""
-        return not self.no_progress and not self.quiet and sys.stderr.isatty()
+        """Whether to show a progress bar: wanted, somebody watches, and no other lines come between."""
+        return not self.no_progress and not self.quiet and not self.verbose and sys.stderr.isatty()
 
     @property
     def stderr(self) -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -187,9 +188,10 @@ def stop_on_signal() -> Iterator[threading.Event]:
 def scan_progress(
     context: Context, roots: list[str], options: ScanOptions, files: list[Any] | None
 ) -> Iterator[Any]:
-    """A progress bar on stderr when a person watches, else nothing."""
+    """On stderr a progress bar when a person watches; with `-v` a line for each photo; else nothing."""
     if not context.progress:
-        yield lambda counts: None
+        with _photo_lines(context):
+            yield lambda counts: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -220,6 +222,27 @@ def scan_progress(
         if files is None and not any(map(is_remote, roots)):
             threading.Thread(target=count, daemon=True).start()
         yield show
+
+
+@contextlib.contextmanager
+def _photo_lines(context: Context) -> Iterator[None]:
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            context.detail(record.getMessage())
+
+    if not context.verbose:
+        yield
+        return
+    logger, handler = logging.getLogger("photoage.scan"), Lines()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _number(number: int, word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from photoage.scan.plan import Action, Planned, PlanOptions
 from photoage.scan.reuse import reuse
 from photoage.scan.tasks import InFlight
 
+_log = logging.getLogger(__name__)  # a line for each photo, at debug level
 NAMED = 20  # photos left for the next scan that are named; an unplugged drive has thousands
 
 
@@ -52,6 +54,7 @@ class Record:
         self._store, self._options, self._in_flight, self._progress = store, options, in_flight, progress
         self._warnings: dict[str, None] = {}  # in their order, each once
         self._excluded = self._forgotten = 0  # stored photos that this scan leaves out
+        self._took: dict[str, float] = {}  # seconds to read photos whose content may be stored, by path
         self._left = 0  # photos that vanished or changed under the scan
 
     def save(self, finished: Iterable[Sequence[Finished[Task]]]) -> None:
@@ -72,16 +75,18 @@ class Record:
                     self._look(planned)
             elif photo is None:
                 assert outcome.failure is not None
-                self._fail(task.file, task.known, outcome.failure)
+                self._fail(task.file, task.known, outcome.failure, outcome.seconds)
             elif task.only_date:
-                self._date(task, photo)
+                self._date(task, photo, outcome.seconds)
             elif photo.known:
                 copy = Planned(photo.file, task.known, Action.COMPARE)
                 copies.append((copy, photo.faces.content_hash))
+                self._took[photo.file.path] = outcome.seconds
             elif task.landmarks is None:
                 fresh.append((photo.file, photo.faces, estimates))
+                _tell(photo.file, "read", outcome.seconds, len(estimates))
             else:
-                self._estimate_again(task, photo, estimates)
+                self._estimate_again(task, photo, estimates, outcome.seconds)
         self._copies += self._reuse(copies)
         self.seen.update(self._store.save_many(fresh))
         self.counts.done += len(fresh)
@@ -94,10 +99,11 @@ class Record:
             suspect = outcome.task
             if outcome.value is None:
                 assert outcome.failure is not None
-                self._fail(suspect.file, suspect.known, outcome.failure)
+                self._fail(suspect.file, suspect.known, outcome.failure, outcome.seconds)
                 continue
             file, digest = outcome.value
             suspects.append((Planned(file, suspect.known, suspect.action), digest))
+            self._took[file.path] = outcome.seconds
         unknown: dict[str, Planned] = {}
         for photo, digest in self._reuse(suspects):
             if digest in unknown:
@@ -170,6 +176,7 @@ class Record:
             self.counts.unchanged += 1
             if photo.known is not None and photo.known.status == "missing":
                 self._store.mark_present(photo.known.id)
+            _tell(photo.file, "unchanged")
         elif not photo.is_to_read:
             self.suspects.append(photo)
 
@@ -177,10 +184,12 @@ class Record:
         """Settle photos, each with the hash of its content, whose content is stored; the others."""
         left = []
         for photo, reused in zip(photos, reuse(self._store, photos, self._options), strict=True):
+            seconds = self._took.pop(photo[0].file.path, 0.0)
             if reused is None:
                 left.append(photo)
                 continue
             self.seen.add(reused.photo_id)
+            _tell(photo[0].file, _REUSED[reused.kind], seconds)
             match reused.kind:
                 case "same":
                     self.counts.unchanged += 1
@@ -190,24 +199,29 @@ class Record:
                     self.counts.duplicates += 1
         return left
 
-    def _estimate_again(self, task: PhotoTask, photo: ReadPhoto, estimates: list[Estimate]) -> None:
+    def _estimate_again(
+        self, task: PhotoTask, photo: ReadPhoto, estimates: list[Estimate], seconds: float
+    ) -> None:
         if task.known is not None and photo.faces.content_hash == task.known.content_hash:
             self._store.redate(task.known.id, photo.file)
             self._store.add_estimates(task.known.id, estimates)
             self.counts.re_estimated += 1
+            _tell(photo.file, "estimated again", seconds, len(estimates))
         else:
             # The file changed between the walk and now: its landmarks are another picture's.
             changed = DecodeError("changed", f"{task.file.path}: changed during the scan")
-            self._fail(task.file, task.known, changed)
+            self._fail(task.file, task.known, changed, seconds)
 
-    def _date(self, task: PhotoTask, photo: ReadPhoto) -> None:
+    def _date(self, task: PhotoTask, photo: ReadPhoto, seconds: float) -> None:
         if task.known is not None:
             self._store.redate(task.known.id, photo.file)
             if task.known.status == "missing":
                 self._store.mark_present(task.known.id)
             self.counts.redated += 1
+            _tell(photo.file, "dated again", seconds)
 
-    def _fail(self, file: PhotoFile, known: KnownPhoto | None, failure: DecodeError) -> None:
+    def _fail(self, file: PhotoFile, known: KnownPhoto | None, failure: DecodeError, seconds: float) -> None:
+        _tell(file, f"not read ({failure.kind})", seconds)
         if failure.kind in ("vanished", "changed"):
             # Not a fault of the file: the next scan sees it as it is then.
             if failure.kind == "vanished" and known is not None:
@@ -218,3 +232,12 @@ class Record:
             return
         self.seen.add(self._store.save_unreadable(file, failure.kind, str(failure)))
         self.counts.unreadable += 1
+
+
+_REUSED = {"same": "content unchanged", "moved": "moved", "copy": "duplicate"}
+
+
+def _tell(file: PhotoFile, what: str, seconds: float = 0.0, faces: int = 0) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        found = "1 face" if faces == 1 else f"{faces} faces"
+        _log.debug("%s: %s, %.0f ms, %s", file.path, what, seconds * 1000, found)

@@ -82,6 +82,27 @@ def test_an_empty_root_marks_nothing_and_says_so(prune: bool, tmp_path: Path) ->
     assert_same_rows({path: row for path, row in rows(database).items() if path in expected}, expected)
 
 
+def test_a_drive_mounted_inside_the_library_that_is_not_there_is_not_forgotten(tmp_path: Path) -> None:
+    library, database = tmp_path / "library", tmp_path / "photoage.db"
+    make_files(library, 2)
+    make_files(library / "nas" / "2019", 3)
+    scan(library, database=database)
+    shutil.rmtree(library / "nas" / "2019")  # its mount point stays, empty
+    (library / "000.jpg").unlink()
+    summary = scan(library, database=database, prune=True)
+    assert summary.counts.missing == 4
+    (warning,) = summary.warnings
+    assert warning.startswith(f"{library / 'nas'}: is empty; ")
+    assert statuses(database)["001.jpg"] == "unreadable"
+    left = query(database, "SELECT status, count(*) FROM photo GROUP BY status ORDER BY status")
+    assert left == [("missing", 3), ("unreadable", 1)]
+    make_files(library / "nas" / "2019", 3)
+    assert scan(library, database=database, prune=True).counts.missing == 0
+    shutil.rmtree(library / "nas")  # the folder itself is gone: that was meant
+    assert scan(library, database=database, prune=True).warnings == []
+    assert query(database, "SELECT count(*) FROM photo") == [(1,)]
+
+
 def test_an_absent_root_is_an_error_and_marks_nothing(tmp_path: Path) -> None:
     library, database = tmp_path / "drive", tmp_path / "photoage.db"
     make_files(library, 2)
@@ -140,6 +161,13 @@ def test_files_that_vanish_or_change_during_the_scan(tmp_path: Path) -> None:
     assert again.counts.missing == 0
     assert rows(database)[str(edited)].photo[0] == len(TEXT) * 9
     assert scan(library, database=database).counts.unchanged == 90
+
+
+def test_a_folder_that_became_a_file_took_its_photos_with_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_bytes(TEXT)
+    with pytest.raises(DecodeError, match="the file is gone") as caught:
+        read_file(str(tmp_path / "folder" / "1.jpg"))
+    assert caught.value.kind == "vanished"
 
 
 @posix_only

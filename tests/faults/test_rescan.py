@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import struct
@@ -165,6 +166,47 @@ def test_moved_and_renamed_photos_are_relinked(scanned: Scanned) -> None:
     names = {"1.jpg": "new/moved.jpg", "flower.jpg": "0-renamed.jpg"}
     moved = {str(scanned.folder / names.get(Path(p).name, Path(p).name)): row for p, row in before.items()}
     assert_same_rows(rows(scanned.database), moved)
+
+
+def test_a_name_with_other_capitals_is_the_same_photo(scanned: Scanned, tmp_path: Path) -> None:
+    """As on macOS and Windows, where the photo is still found under its old name."""
+    ids = query(scanned.database, "SELECT id FROM face ORDER BY id")
+    (scanned.folder / "Summer").mkdir()
+    (scanned.folder / "1.jpg").rename(scanned.folder / "Summer" / "1.jpg")
+    assert scan(scanned.folder, database=scanned.database).counts.relinked == 1
+    (scanned.folder / "Summer").rename(scanned.folder / "summer")
+    (scanned.folder / "Summer").symlink_to("summer")
+    for expected in (1, 0):
+        counts = scan(scanned.folder, database=scanned.database).counts
+        assert (counts.relinked, counts.duplicates, counts.missing) == (expected, 0, 0)
+    assert query(scanned.database, "SELECT id FROM face ORDER BY id") == ids
+
+
+def test_two_names_of_a_hard_link_that_differ_in_capitals_are_two_photos(scanned: Scanned) -> None:
+    os.link(scanned.folder / "1.jpg", scanned.folder / "1.JPG")
+    for expected in (1, 0):
+        counts = scan(scanned.folder, database=scanned.database).counts
+        assert (counts.relinked, counts.duplicates) == (0, expected)
+
+
+def test_every_photo_has_a_line_at_debug_level(scanned: Scanned, caplog: pytest.LogCaptureFixture) -> None:
+    os.utime(scanned.folder / "flower.jpg", (1, 1))
+    (scanned.folder / "6.jpg").rename(scanned.folder / "moved.jpg")
+    shutil.copyfile(scanned.folder / "1.jpg", scanned.folder / "copy.jpg")
+    shutil.copyfile(PORTRAIT, scanned.folder / "new.png")
+    (scanned.folder / "text.jpg").write_text("no photo")
+    with caplog.at_level("DEBUG", "photoage.scan"):
+        scan(scanned.folder, database=scanned.database)
+    lines = [record.getMessage().removeprefix(f"{scanned.folder}/") for record in caplog.records]
+    assert sorted(re.sub(r"\d+ ms", "N ms", line) for line in lines) == [
+        "1.jpg: unchanged, N ms, 0 faces",
+        "copy.jpg: duplicate, N ms, 0 faces",
+        "damaged.jpg: unchanged, N ms, 0 faces",
+        "flower.jpg: content unchanged, N ms, 0 faces",
+        "moved.jpg: moved, N ms, 0 faces",
+        "new.png: read, N ms, 1 face",
+        "text.jpg: not read (unsupported), N ms, 0 faces",
+    ]
 
 
 def test_a_duplicate_gets_the_faces_of_its_original(scanned: Scanned) -> None:
