@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,6 @@ def test_one_detector_and_one_age_model_serve_scan_after_scan(
         again = scan_with(engine, [str(new)], tmp_path / "gpu.db", options)
         assert (again.counts.done, again.counts.faces) == (1, 1)
     assert (gpu.detectors, gpu.predictors) == (1, 1)  # no session is made to be thrown away
-    print("PINNED", gpu.pinned)
     assert set(threading.enumerate()) <= before, "the detection server has ended"
     scan([str(library)], tmp_path / "cpu.db", ScanOptions(workers=2, device="cpu"))
     found = rows(tmp_path / "gpu.db")
@@ -149,18 +149,20 @@ def test_a_gpu_estimates_one_chunk_while_the_next_one_comes(gpu: Made) -> None:
     happened: list[str] = []
 
     class Watched:
-        def start(self, crops: torch.Tensor, batch_size: int) -> torch.Tensor:
+        def start(self, crops: torch.Tensor, strata: Any, batch_size: int) -> Callable[[], list[Estimate]]:
             happened.append(f"start {len(crops)}")
-            return torch.full((len(crops),), 30.0)
 
-        def estimates(self, ages: torch.Tensor) -> list[Estimate]:
-            happened.append(f"wait {len(ages)}")
-            return [Estimate(age, age, age) for age in ages.tolist()]
+            def wait() -> list[Estimate]:
+                happened.append(f"wait {len(crops)}")
+                return [Estimate(30.0, 20.0, 40.0)] * len(crops)
+
+            return wait
 
     def outcomes() -> Any:
         for faces in (1, 2, 3):
             crops = np.zeros((faces, 8, 8, 3), np.uint8)
-            yield Outcome(faces, ReadPhoto(PhotoFile("x", 1, 1), PhotoFaces("", 1, 1, None, ()), crops))
+            read = ReadPhoto(PhotoFile("x", 1, 1), PhotoFaces("", 1, 1, ()), crops, spans=(100.0,) * faces)
+            yield Outcome(faces, read)
             yield None  # so that it is a chunk
 
     for where in ("cuda", "cpu"):

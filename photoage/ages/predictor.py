@@ -110,16 +110,18 @@ class Predictor:
                 ages = (ages + self._model(x.flip(3))) / 2
         return ages.float().clamp_(0.0, MAX_AGE)
 
-    def start(self, crops: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
-        """Begin to estimate (N, S, S, 3) uint8 RGB crops, however many; `estimates` waits for the result.
+    def start(
+        self, crops: torch.Tensor, strata: Sequence[int] | Strata | None = None, batch_size: int = 64
+    ) -> Callable[[], list[Estimate]]:
+        """As `estimate`, but what it returns waits for the result; a GPU copies and computes meanwhile.
 
-        Where the crops are in pinned memory, a GPU copies and computes meanwhile.
+        For that, the crops must be in pinned memory.
         """
         with _gpu_errors(self.device):
-            return torch.cat([self._ages(part) for part in torch.split(crops, batch_size)])
+            ages = torch.cat([self._ages(part) for part in torch.split(crops, batch_size)])
+        return lambda: self._estimates(ages, strata)
 
-    def estimates(self, ages: torch.Tensor, strata: Sequence[int] | Strata | None = None) -> list[Estimate]:
-        """Ages as `start` gives them, with the intervals of their strata; of stratum 0 by default."""
+    def _estimates(self, ages: torch.Tensor, strata: Sequence[int] | Strata | None) -> list[Estimate]:
         with _gpu_errors(self.device):
             years = ages.cpu().numpy()
         numbers = np.zeros(len(years), np.intp) if strata is None else np.asarray(strata, np.intp)
@@ -130,8 +132,11 @@ class Predictor:
     def estimate(
         self, crops: torch.Tensor, strata: Sequence[int] | Strata | None = None, batch_size: int = 64
     ) -> list[Estimate]:
-        """Estimates with intervals for (N, S, S, 3) uint8 RGB crops, however many."""
-        return self.estimates(self.start(crops, batch_size), strata)
+        """Estimates for (N, S, S, 3) uint8 RGB crops, however many, with the intervals of their strata.
+
+        Of stratum 0 by default. Raises `DeviceError` when a GPU fails, for want of memory, say.
+        """
+        return self.start(crops, strata, batch_size)()
 
 
 @contextlib.contextmanager

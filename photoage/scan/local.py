@@ -16,7 +16,7 @@ from photoage.faces.read import ReadOptions, ReadPhoto, date_only, hash_photo, r
 from photoage.faces.strata import strata
 from photoage.machine import available_cores
 from photoage.pool import Outcome, PhotoPool
-from photoage.records import FloatArray, PhotoFile
+from photoage.records import Estimate, FloatArray, PhotoFile
 from photoage.scan.device import check_driver, local_device
 from photoage.scan.engine import Finished, Looked, T, Task
 from photoage.scan.model_files import ScanModels
@@ -24,8 +24,6 @@ from photoage.scan.options import ScanOptions
 from photoage.scan.plan import Planned
 
 if TYPE_CHECKING:
-    import torch
-
     from photoage.ages.predictor import Predictor
 
 PAUSE = 2.0  # seconds without a finished photo after which those that are finished are stored
@@ -172,23 +170,23 @@ def estimate(
     from photoage.scan.batches import chunk_loader
 
     loader = chunk_loader(outcomes, batch_size=batch_size, crop_size=crop_size, pin_memory=device == "cuda")
-    started: deque[tuple[Sequence[Outcome[T, ReadPhoto]], torch.Tensor]] = deque()
+    started: deque[tuple[Sequence[Outcome[T, ReadPhoto]], Callable[[], list[Estimate]]]] = deque()
     # A GPU estimates one chunk while the next one is waited for and copied to it.
     behind = 1 if device == "cuda" else 0
     for chunk in loader:
-        started.append((chunk.outcomes, predictor().start(chunk.crops, batch_size)))
+        spans = [span for outcome in chunk.outcomes if outcome.value for span in outcome.value.spans]
+        numbers = strata(np.array(spans, dtype=np.float32))
+        started.append((chunk.outcomes, predictor().start(chunk.crops, numbers, batch_size)))
         if len(started) > behind:
-            yield _finished(*started.popleft(), predictor())
+            yield _finished(*started.popleft())
     while started:
-        yield _finished(*started.popleft(), predictor())
+        yield _finished(*started.popleft())
 
 
 def _finished(
-    outcomes: Sequence[Outcome[T, ReadPhoto]], ages: torch.Tensor, predictor: Predictor
+    outcomes: Sequence[Outcome[T, ReadPhoto]], wait: Callable[[], list[Estimate]]
 ) -> list[Finished[T]]:
-    spans = [span for outcome in outcomes if outcome.value for span in outcome.value.spans]
-    numbers = strata(np.array(spans, dtype=np.float32))
-    estimates = iter(predictor.estimates(ages, numbers))
+    estimates = iter(wait())
     return [
         (outcome, list(islice(estimates, len(outcome.value.crops) if outcome.value else 0)))
         for outcome in outcomes
