@@ -206,6 +206,7 @@ class PhotoFaces:
     detections: tuple[Detection, ...]  # left to right: the position is the face_index
     turn: int = 0  # degrees clockwise by which the photo was turned beyond what its file states
     embeddings: Embeddings | None = None  # of the detections; only on request
+    quality: tuple[Quality, ...] = ()  # of each face
 
 
 @dataclass(frozen=True, slots=True)

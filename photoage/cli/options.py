@@ -94,6 +94,18 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
         "--min-score", type=click.FloatRange(0, 1), metavar="SCORE", help="Detection score at least this."
     ),
     click.option(
+        "--min-sharpness",
+        type=click.FloatRange(min=0),
+        metavar="N",
+        help="Sharpness at least this: 0.1 is blurred, 0.2 usual, 0.3 crisp.",
+    ),
+    click.option(
+        "--max-yaw",
+        type=click.FloatRange(0, 90),
+        metavar="DEGREES",
+        help="Head turned to a side by at most this.",
+    ),
+    click.option(
         "--max-interval",
         type=click.FloatRange(min=0),
         metavar="YEARS",
@@ -119,6 +131,7 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
 )
 _FILTER_NAMES = (
     "min_age", "max_age", "prob", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
+    "min_sharpness", "max_yaw",
     "max_interval", "undated", "date_source", "person", "age_source", "sort", "reverse", "limit",
 )  # fmt: skip
 _FIELDS = {

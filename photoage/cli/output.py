@@ -18,7 +18,6 @@ from photoage.cli.text import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from photoage.database.query import FaceRow
 
 # How bytes of a path that are not UTF-8 leave: as themselves, or as the escape that JSON has for them.
 RAW_BYTES = "surrogateescape"
@@ -36,7 +35,7 @@ class _TerminalText(io.TextIOWrapper):
         return super().write(visible(text.replace("\r\n", "\n"), keep="\t\n"))
 
 
-def face_writer(form: str, *, excel: bool = False) -> tuple[Callable[[Iterable[FaceRow], TextIO], int], str]:
+def face_writer(form: str, *, excel: bool = False) -> tuple[Callable[[Iterable[Any], TextIO], int], str]:
     """What writes faces as `csv`, `json` or `jsonl`, and the `errors` its text file must have."""
     from photoage.export.writers import write_csv, write_json, write_jsonl
 
@@ -44,8 +43,9 @@ def face_writer(form: str, *, excel: bool = False) -> tuple[Callable[[Iterable[F
         from photoage.export.excel import excel_style
 
         return partial(write_csv, style=excel_style()), RAW_BYTES
-    write = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}[form]
-    return write, RAW_BYTES if form == "csv" else JSON_ESCAPES
+    if form == "csv":
+        return write_csv, RAW_BYTES
+    return (write_json if form == "json" else write_jsonl), JSON_ESCAPES
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -70,10 +71,10 @@ def query(context: Context, faces: FaceFilter, template: str | None, form: str |
         if template is not None or form not in (None, "csv"):
             raise UsageError("--excel is for CSV, and cannot be combined with another form of output")
         form = "csv"
-    from photoage.database.query import count_faces, iter_faces, iter_paths
+    from photoage.database.query import count_faces, iter_detailed, iter_faces, iter_paths
     from photoage.export.writers import write_template
 
-    written = None
+    written: tuple[Callable[[Iterable[Any], TextIO], int], str] | None = None
     if template is not None:
         written = write_template(template), RAW_BYTES
     elif form in ("json", "jsonl", "csv"):
@@ -86,7 +87,8 @@ def query(context: Context, faces: FaceFilter, template: str | None, form: str |
         elif written is not None:
             write, errors = written
             with stdout_text(errors) as out:
-                write(iter_faces(engine, faces), out)
+                rows = iter_detailed if form in ("json", "jsonl") else iter_faces
+                write(rows(engine, faces), out)
         else:
             shown = print_rows(COLUMNS, map(_cells, iter_faces(engine, faces)))
             context.say(f"{shown} face{'' if shown == 1 else 's'}" if shown else "no face matches")

@@ -23,7 +23,8 @@ class FaceFilter:
     there. `persons`: names or numbers, of which a face must be one. `age_source`: `face` for the ages that
     single faces tell, whoever they show. `path_glob` is described in docs/database.md. Faces come in the
     order of `sort`, then by path and face_index; photos without a date come last either way. Raises
-    `UsageError` when the filter makes no sense.
+    `UsageError` when the filter makes no sense. `min_sharpness` and `max_yaw`, to
+    either side in degrees, are never matched by faces of scans that did not measure them.
     """
 
     min_age: float | None = None
@@ -36,6 +37,8 @@ class FaceFilter:
     max_faces: int | None = None
     min_score: float | None = None
     max_interval: float | None = None
+    min_sharpness: float | None = None
+    max_yaw: float | None = None
     undated: bool = False
     date_source: str | None = None
     persons: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ class KnownPhoto:
     detect_key: str | None
     error_kind: str | None
     sidecars: str | None
+    turn: int
     estimated: bool
 
 

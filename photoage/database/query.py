@@ -79,6 +79,7 @@ class FaceRow(NamedTuple):
 
 
 FIELDS = FaceRow._fields
+DETAILS = ("sharpness", "yaw")  # what JSON tells beyond the columns of the CSV; yaw in degrees
 
 _COLUMNS: tuple[Any, ...] = (
     Photo.path,
@@ -129,6 +130,11 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
 def iter_faces(engine: Engine, wanted: FaceFilter) -> Iterator[FaceRow]:
     """The faces that match. Read as they are asked for, however many there are."""
     return (row for row, _ in iter_with(engine, wanted))
+
+
+def iter_detailed(engine: Engine, wanted: FaceFilter) -> Iterator[tuple[Any, ...]]:
+    """`iter_faces`, each row with the values of DETAILS after its own."""
+    return ((*row, *more) for row, more in iter_with(engine, wanted, Face.sharpness, Face.yaw))
 
 
 def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
@@ -325,6 +331,10 @@ def _tests(
         yield Photo.date_source == wanted.date_source
     if wanted.min_score is not None:
         yield Face.det_score >= wanted.min_score
+    if wanted.min_sharpness is not None:
+        yield Face.sharpness >= wanted.min_sharpness
+    if wanted.max_yaw is not None:
+        yield Face.yaw.between(-wanted.max_yaw, wanted.max_yaw)
     if wanted.max_interval is not None:
         yield EstimateRow.age_high - EstimateRow.age_low <= wanted.max_interval + ROUNDING
     if wanted.min_faces is not None or wanted.max_faces is not None:
@@ -346,7 +356,7 @@ def _only_estimates(wanted: FaceFilter) -> bool:
     """Whether the filter asks about nothing but ages and intervals."""
     elsewhere = (
         wanted.from_date, wanted.to_date, wanted.path_glob, wanted.min_faces, wanted.max_faces,
-        wanted.min_score, wanted.date_source, wanted.undated or None,
+        wanted.min_score, wanted.min_sharpness, wanted.max_yaw, wanted.date_source, wanted.undated or None,
     )  # fmt: skip
     return not wanted.persons and all(value is None for value in elsewhere)
 

@@ -21,6 +21,7 @@ class ScannedFile(NamedTuple):
     status: str
     taken_at: PhotoDate | None = None
     date_source: str | None = None
+    turn: int = 0  # degrees clockwise, beyond what the file states
 
     def difference(self, now: PhotoFile | WalkProblem) -> str | None:
         """Why the stored faces may not be those of the file any more, in words; None if they are.
@@ -36,7 +37,7 @@ class ScannedFile(NamedTuple):
 
 def scanned_files(engine: Engine, paths: Iterable[str]) -> dict[str, ScannedFile]:
     """Those of some hundred photos that the database has, by path."""
-    columns = (Photo.path, Photo.size, Photo.mtime_ns, Photo.status, Photo.taken_at, Photo.date_source)
-    photos = select(*columns).where(Photo.path.in_(paths))
+    names = ("path", "size", "mtime_ns", "status", "taken_at", "date_source", "turn")
+    photos = select(*(getattr(Photo, name) for name in names)).where(Photo.path.in_(paths))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         return {row.path: ScannedFile(*row) for row in connection.execute(photos)}

@@ -33,7 +33,7 @@ from photoage.database.tables import (
     ScanRun,
     encode_path,
 )
-from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, RunCounts
+from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, Quality, RunCounts
 
 MAX_MESSAGE = 1000  # characters
 WORTH_ANALYZING = 100  # changed photos; a folder that is watched changes by a few at a time, but often
@@ -186,7 +186,7 @@ class Store:
         )
         self._drop_faces(ids)
         rows = [
-            _face_row(photo_id, index, face)
+            _face_row(photo_id, index, face) | _quality_row(faces.quality[index : index + 1])
             for photo_id, (_, faces, _) in zip(ids, photos, strict=True)
             for index, face in enumerate(faces.detections)
         ]
@@ -213,7 +213,7 @@ class Store:
         """
         same = and_(Photo.path == file.path, Photo.size == file.size, Photo.mtime_ns == file.mtime_ns)
         known = self._connection.scalar(select(Photo.id).where(same))
-        stale = {} if known else dict.fromkeys((*_CONTENT, "taken_at", "date_source"))
+        stale = {} if known else {**dict.fromkeys((*_CONTENT, "taken_at", "date_source")), "turn": 0}
         line = " ".join(message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
         error = {"status": "unreadable", "error_kind": kind, "error_message": line[:MAX_MESSAGE]}
         ids = self._put([self._photo_row(file, sidecars=file.sidecars, **error, **stale)])
@@ -281,15 +281,23 @@ class Store:
         self._connection.execute(insert(EstimateRow).from_select(["face_id", "current", *names], estimates))
 
     @all_or_nothing
-    def add_estimates(self, photo_id: int, estimates: Sequence[Estimate]) -> None:
-        """Add the run's checkpoint's estimates, one per stored face, and make them current."""
+    def add_estimates(
+        self, photo_id: int, estimates: Sequence[Estimate], quality: Sequence[Quality] = ()
+    ) -> None:
+        """Add the run's checkpoint's estimates, one per stored face, and make them current.
+
+        So is `quality`, where it is known: faces of older scans have none.
+        """
         execute = self._connection.execute
         # Another writer of the same photo waits here, or this one for it.
         execute(select(Photo.id).where(Photo.id == photo_id).with_for_update())
-        face_ids = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
+        found = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
+        face_ids = found.scalars().all()
+        for face_id, one in zip(face_ids, quality, strict=False):
+            execute(update(Face).where(Face.id == face_id).values(**_quality_row([one])))
         of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
         execute(update(EstimateRow).where(of_photo).values(current=False, latest=False))
-        self._put_estimates(zip(face_ids.scalars(), estimates, strict=True))
+        self._put_estimates(zip(face_ids, estimates, strict=True))
 
     @all_or_nothing
     def mark_missing(self, ids: Iterable[int]) -> None:
@@ -373,8 +381,8 @@ _KEYS: dict[type[Base], tuple[str, ...]] = {
     EstimateRow: ("face_id", "checkpoint_id", "age_source"),
 }
 # What reading a photo's content gave, apart from its faces.
-_CONTENT = ("content_hash", "width", "height", "detector_id", "detect_key")
-_COPIED = (*_CONTENT, "turn", "pages")
+_CONTENT = ("content_hash", "width", "height", "turn", "detector_id", "detect_key")
+_COPIED = (*_CONTENT, "pages")
 _DONE = {"status": "done", "error_kind": None, "error_message": None}
 
 
@@ -402,6 +410,15 @@ def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
         "y2": y2,
         "det_score": _rounded(face.det_score),
         "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+    }
+
+
+def _quality_row(quality: Sequence[Quality]) -> dict[str, Any]:
+    """Of one face, or of none."""
+    sharpness, yaw = quality[0] if quality else (None, None)
+    return {
+        "sharpness": None if sharpness is None else _rounded(sharpness),
+        "yaw": None if yaw is None else _rounded(yaw),
     }
 
 

@@ -15,6 +15,7 @@ from photoage.errors import DecodeError
 from photoage.faces.align import align_crop, crop_transform
 from photoage.photos.content import BYTES_PER_PIXEL, read_file
 from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.photos.orientation import turn_photo
 from photoage.pool import Outcome, PhotoPool
 from photoage.records import FloatArray, ImageArray, PhotoFile
 
@@ -52,6 +53,7 @@ class FacePlace:
     width: int
     height: int
     landmarks: FloatArray
+    turn: int = 0  # degrees clockwise that make the photo upright, beyond what its file states
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +67,7 @@ class CutTask:
     frame: int
     margin: int
     positions: tuple[int, ...]  # of these faces among those asked for
+    turn: int = 0
 
 
 def iter_crops(
@@ -120,7 +123,7 @@ def cut_faces(task: CutTask) -> list[ImageArray | None]:
         raise DecodeError("changed", f"{path}: has changed since it was scanned")
     scale = min(1.0, max(_scale(points, task.frame) for points in task.landmarks))
     long_side = int(np.ceil(max(task.width, task.height) * scale))
-    photo = decode_bytes(data, path, DecodeOptions(pixels, min_long_side=long_side))
+    photo = turn_photo(decode_bytes(data, path, DecodeOptions(pixels, min_long_side=long_side)), task.turn)
     if (photo.width, photo.height) != (task.width, task.height):
         raise DecodeError("changed", f"{path}: is read with other dimensions than when it was scanned")
     crops: list[ImageArray | None] = []
@@ -145,11 +148,11 @@ def _stored_faces(engine: Engine, wanted: FaceFilter, rows: deque[FaceRow]) -> G
     from photoage.database.query import iter_with
     from photoage.database.tables import Face, Photo
 
-    found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Face.landmarks)
-    for row, (size, mtime_ns, landmarks) in found:
+    found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Photo.turn, Face.landmarks)
+    for row, (size, mtime_ns, turn, landmarks) in found:
         rows.append(row)
         file = PhotoFile(row.path, size, mtime_ns)
-        yield FacePlace(file, row.photo_width, row.photo_height, stored_points(landmarks))
+        yield FacePlace(file, row.photo_width, row.photo_height, stored_points(landmarks), turn)
 
 
 def stored_points(landmarks: object) -> FloatArray:
@@ -180,7 +183,9 @@ def _tasks(window: Sequence[FacePlace], frame: int, margin: int) -> Iterator[Cut
     for positions in photos.values():
         first = window[positions[0]]
         landmarks = np.stack([window[position].landmarks for position in positions])
-        yield CutTask(first.file, first.width, first.height, landmarks, frame, margin, tuple(positions))
+        yield CutTask(
+            first.file, first.width, first.height, landmarks, frame, margin, tuple(positions), first.turn
+        )
 
 
 def _settle(

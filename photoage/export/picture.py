@@ -17,6 +17,7 @@ from photoage.errors import PhotoageError
 from photoage.paths import absolute, is_remote
 from photoage.photos.content import read_file
 from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.photos.orientation import turn_photo
 from photoage.records import Box, ImageArray, shared_area
 
 MAX_SIZE = 2000  # pixels of the picture's long side
@@ -56,7 +57,7 @@ def picture(photo: ShownPhoto, max_size: int = MAX_SIZE) -> Image.Image:
     faces, path = photo.faces, photo.file.path
     pixels = max((face.photo_width * face.photo_height for face in faces), default=0)
     options = DecodeOptions(max(pixels, DecodeOptions().max_pixels), min_long_side=max_size)
-    decoded = decode_bytes(read_file(path)[1], path, options)
+    decoded = turn_photo(decode_bytes(read_file(path)[1], path, options), photo.file.turn)
     if faces and (faces[0].photo_width, faces[0].photo_height) != (decoded.width, decoded.height):
         raise PhotoageError(f"{path}: has other dimensions than when it was scanned; scan it again")
     return draw_faces(_resized(decoded.rgb, max_size), faces)

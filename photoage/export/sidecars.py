@@ -21,7 +21,7 @@ from photoage.export.xmp_packet import SidecarError
 from photoage.files import write_whole
 from photoage.paths import is_remote
 from photoage.photos.embedded_xmp import embedded_xmp
-from photoage.photos.orientation import stored_orientation
+from photoage.photos.orientation import stored_orientation, with_turn
 from photoage.photos.walk import examine
 
 SUFFIX = ".xmp"
@@ -106,7 +106,7 @@ def _write(
     if file is None or (difference := file.difference(examine(photo))) is not None:
         raise _LeftError(f"{photo}: {difference if file else 'no longer in the database'}")
     try:
-        orientation = stored_orientation(photo)
+        orientation = with_turn(stored_orientation(photo), file.turn)
         existing = _read(path)
         content = merged(existing, faces, orientation, lambda: _known(photo, path))
     except DecodeError as error:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any, TextIO
 
-from photoage.database.query import FIELDS, NUMBERS, FaceRow
+from photoage.database.query import DETAILS, FIELDS, NUMBERS, FaceRow
 from photoage.errors import UsageError
 
 DECIMALS = 3
@@ -22,6 +22,7 @@ _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
 TEMPLATE_FIELDS = (*FIELDS, "name", "folder", "year")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps makes a new one for every row
+_JSON_FIELDS = (*FIELDS, *DETAILS)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _EXAMPLE = FaceRow("/a", 0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.0, 1.0, 1.0, 1, 1, "2019-05-04T12:30:00", "", "", "")
@@ -51,8 +52,11 @@ def write_csv(rows: Iterable[FaceRow], file: TextIO, style: CsvStyle = CsvStyle(
     return number
 
 
-def write_json(rows: Iterable[FaceRow], file: TextIO) -> int:
-    """A JSON array of objects, one per line. Never holds more than one row in memory."""
+def write_json(rows: Iterable[tuple[Any, ...]], file: TextIO) -> int:
+    """A JSON array of objects, one per line, of rows with or without DETAILS.
+
+    Never holds more than one row in memory.
+    """
     number = 0
     file.write("[")
     for row in rows:
@@ -62,8 +66,8 @@ def write_json(rows: Iterable[FaceRow], file: TextIO) -> int:
     return number
 
 
-def write_jsonl(rows: Iterable[FaceRow], file: TextIO) -> int:
-    """One JSON object per line."""
+def write_jsonl(rows: Iterable[tuple[Any, ...]], file: TextIO) -> int:
+    """One JSON object per line, of rows with or without DETAILS."""
     number = 0
     for row in rows:
         file.write(f"{_json(row)}\n")
@@ -148,8 +152,8 @@ def _text(value: Any, separator: str) -> str:
     return '"' + text.replace('"', '""') + '"' if separator in text or _QUOTED.search(text) else text
 
 
-def _json(row: FaceRow) -> str:
+def _json(row: tuple[Any, ...]) -> str:
     """The row as a JSON object. A byte that is not UTF-8 is the escape \\udcXX of its surrogate."""
     values = (round(value, DECIMALS) if isinstance(value, float) else value for value in row)
-    text = _ENCODER.encode(dict(zip(FIELDS, values, strict=True)))
+    text = _ENCODER.encode(dict(zip(_JSON_FIELDS[: len(row)], values, strict=True)))
     return _SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)

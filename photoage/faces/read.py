@@ -66,7 +66,7 @@ class ReadPhoto:
     """One photo after reading: the file as it was when read, its faces, and their crops.
 
     `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`; `spans` how many pixels of the photo
-    each of them spans, `quality` how well its face is seen. `known`: its content is one of those
+    each of them spans. `known`: its content is one of those
     that the reader was told are known, or was not wanted; of `faces`, at most the hash was filled in.
     """
 
@@ -76,7 +76,6 @@ class ReadPhoto:
     provider: str = ""  # the execution provider that the detector really used
     known: bool = False
     spans: tuple[float, ...] = ()
-    quality: tuple[Quality, ...] = ()
 
 
 def hash_photo(path: str, options: ReadOptions, sidecars: str = "") -> tuple[PhotoFile, str]:
@@ -114,10 +113,9 @@ def read_photo(
     if landmarks is not None:
         photo = turn_photo(decode_bytes(data, path, DecodeOptions(options.max_pixels)), turn)
         crops = _cut(photo, landmarks, options)
-        faces = PhotoFaces(digest, photo.width, photo.height, (), turn)
-        return ReadPhoto(
-            file, faces, crops, "", False, _spans(landmarks), _quality(crops, landmarks, options)
-        )
+        quality = _quality(crops, landmarks, options)
+        faces = PhotoFaces(digest, photo.width, photo.height, (), turn, quality=quality)
+        return ReadPhoto(file, faces, crops, spans=tuple(map(span, landmarks)))
     wanted = DECODE_MARGIN * options.detect.det_size
     found = search(
         _detector(options),
@@ -128,10 +126,9 @@ def read_photo(
     marks = np.array([face.landmarks for face in found.faces], dtype=np.float32).reshape(-1, 5, 2)
     crops = _cut(found.photo, marks, options)
     embeddings = None if options.recogniser is None else _embed(found.photo, marks, options.recogniser)
-    size = found.photo.width, found.photo.height
-    faces = PhotoFaces(digest, *size, tuple(found.faces), found.turn, embeddings)
-    provider = _detector(options).providers[0]
-    return ReadPhoto(file, faces, crops, provider, False, _spans(marks), _quality(crops, marks, options))
+    size, quality = (found.photo.width, found.photo.height), _quality(crops, marks, options)
+    faces = PhotoFaces(digest, *size, tuple(found.faces), found.turn, embeddings, quality)
+    return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=tuple(map(span, marks)))
 
 
 def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:
@@ -164,10 +161,6 @@ def _cut(photo: DecodedPhoto, landmarks: FloatArray, options: ReadOptions) -> Im
         return _no_crops(options)
     size, margin = options.crop_size, options.margin
     return np.stack([align_crop(photo.rgb, points, size, margin) for points in photo.reduced(landmarks)])
-
-
-def _spans(landmarks: FloatArray) -> tuple[float, ...]:
-    return tuple(map(span, landmarks))
 
 
 def _quality(crops: ImageArray, landmarks: FloatArray, options: ReadOptions) -> tuple[Quality, ...]:

@@ -31,6 +31,11 @@ class PhotoTask:
     hashes: frozenset[str] = frozenset()
     only_date: bool = False
 
+    @property
+    def turn(self) -> int:
+        """Of the photo whose landmarks these are."""
+        return 0 if self.known is None else self.known.turn
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:

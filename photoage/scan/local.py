@@ -102,7 +102,7 @@ class LocalEngine:
         running = self._run()
         if not task.hashes:
             running.predictor.start()  # which is sure to be needed, and takes as long to load as many photos
-        return task.file, running.options, task.landmarks, task.hashes, False
+        return task.file, running.options, task.landmarks, task.hashes, False, task.turn
 
     def _run(self) -> _Running:
         """The models. They are there from the first photo on that is to be read, and not before."""
@@ -127,11 +127,12 @@ def run_task(
     landmarks: FloatArray | None,
     hashes: frozenset[str],
     only_date: bool,
+    turn: int = 0,
 ) -> ReadPhoto:
     """What a worker process does for a `PhotoTask`. Raises `DecodeError`."""
     if only_date:
         return date_only(file, options)
-    return read_photo(file.path, options, landmarks, hashes, file.sidecars)
+    return read_photo(file.path, options, landmarks, hashes, file.sidecars, turn)
 
 
 @dataclass(frozen=True, slots=True)

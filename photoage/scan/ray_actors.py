@@ -50,6 +50,7 @@ def row(
     landmarks: Any = None,
     hashes: Iterable[str] = (),
     only_date: bool = False,
+    turn: int = 0,
 ) -> Column:
     """What an actor needs to know of the photo with this number in its round. Paths may be any bytes."""
     return {
@@ -57,6 +58,7 @@ def row(
         "path": os.fsencode(file.path),
         "sidecars": os.fsencode(file.sidecars),
         "only_date": only_date,
+        "turn": turn,
         "landmarks": None if landmarks is None else landmarks.tobytes(),
         "hashes": " ".join(hashes),
     }
@@ -103,7 +105,7 @@ class ReadActor(_FileActor):
         marks = row["landmarks"]
         landmarks = None if marks is None else np.frombuffer(marks, np.float32).reshape(-1, 5, 2)
         file = PhotoFile(os.fsdecode(row["path"]), 0, 0, os.fsdecode(row["sidecars"]))
-        return file, self._options, landmarks, frozenset(row["hashes"].split()), row["only_date"]
+        return file, self._options, landmarks, frozenset(row["hashes"].split()), row["only_date"], row["turn"]
 
 
 class EstimateActor:

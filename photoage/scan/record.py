@@ -204,7 +204,7 @@ class Record:
     ) -> None:
         if task.known is not None and photo.faces.content_hash == task.known.content_hash:
             self._store.redate(task.known.id, photo.file)
-            self._store.add_estimates(task.known.id, estimates)
+            self._store.add_estimates(task.known.id, estimates, photo.faces.quality)
             self.counts.re_estimated += 1
             _tell(photo.file, "estimated again", seconds, len(estimates))
         else:

@@ -124,6 +124,7 @@ def _faces(ids: Sequence[int]) -> Any:
             Photo.mtime_ns,
             Photo.width,
             Photo.height,
+            Photo.turn,
             type_coerce(Photo.taken_at, Text).label("taken_at"),
         )
         .join(Photo, Photo.id == Face.photo_id)
@@ -134,7 +135,7 @@ def _faces(ids: Sequence[int]) -> Any:
 
 def _place(row: Any) -> FacePlace:
     file = PhotoFile(row.path, row.size, row.mtime_ns)
-    return FacePlace(file, row.width, row.height, stored_points(row.landmarks))
+    return FacePlace(file, row.width, row.height, stored_points(row.landmarks), row.turn)
 
 
 def _person(row: PersonRow, shown: list[dict[str, Any]]) -> dict[str, Any]:
