@@ -23,6 +23,19 @@ from photoage.database.dialect import backend, upsert
 from photoage.database.known import KnownPhotos, all_or_nothing, chunks
 from photoage.database.person_faces import Remembered, put_embeddings, recogniser_row
 from photoage.database.persons import has_persons
+from photoage.database.rows import (
+    CONTENT,
+    COPIED,
+    DONE,
+    KEYS,
+    column_names,
+    columns_of,
+    date_columns,
+    detect_key_of,
+    face_row,
+    quality_row,
+    rounded,
+)
 from photoage.database.tables import (
     Base,
     CheckpointRow,
@@ -33,7 +46,7 @@ from photoage.database.tables import (
     ScanRun,
     encode_path,
 )
-from photoage.records import Detection, DetectOptions, Estimate, PhotoFaces, PhotoFile, Quality, RunCounts
+from photoage.records import Estimate, PhotoFaces, PhotoFile, Quality, RunCounts
 
 MAX_MESSAGE = 1000  # characters
 WORTH_ANALYZING = 100  # changed photos; a folder that is watched changes by a few at a time, but often
@@ -148,7 +161,7 @@ class Store:
             )
         )
         self.run_id = execute(run).scalar_one()
-        self.detect_key = _detect_key(options)
+        self.detect_key = detect_key_of(options)
         self._connection.commit()
         return self.run_id
 
@@ -180,13 +193,13 @@ class Store:
             remembered = Remembered(self._connection, [file.path for file, _, _ in photos])
         ids = self._put(
             [
-                self._photo_row(file, **_dated(file), **self._content(faces), **_DONE)
+                self._photo_row(file, **date_columns(file), **self._content(faces), **DONE)
                 for file, faces, _ in photos
             ]
         )
         self._drop_faces(ids)
         rows = [
-            _face_row(photo_id, index, face) | _quality_row(faces.quality[index : index + 1])
+            face_row(photo_id, index, face) | quality_row(faces.quality[index : index + 1])
             for photo_id, (_, faces, _) in zip(ids, photos, strict=True)
             for index, face in enumerate(faces.detections)
         ]
@@ -213,7 +226,7 @@ class Store:
         """
         same = and_(Photo.path == file.path, Photo.size == file.size, Photo.mtime_ns == file.mtime_ns)
         known = self._connection.scalar(select(Photo.id).where(same))
-        stale = {} if known else {**dict.fromkeys((*_CONTENT, "taken_at", "date_source")), "turn": 0}
+        stale = {} if known else {**dict.fromkeys((*CONTENT, "taken_at", "date_source")), "turn": 0}
         line = " ".join(message.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00").split())
         error = {"status": "unreadable", "error_kind": kind, "error_message": line[:MAX_MESSAGE]}
         ids = self._put([self._photo_row(file, sidecars=file.sidecars, **error, **stale)])
@@ -226,34 +239,36 @@ class Store:
         """The photo's file has another time or size stamp but the same content: keep its faces."""
         photo = update(Photo).where(Photo.id == photo_id)
         self._connection.execute(
-            photo.values(size=file.size, mtime_ns=file.mtime_ns, **_dated(file), **_DONE)
+            photo.values(size=file.size, mtime_ns=file.mtime_ns, **date_columns(file), **DONE)
         )
 
     @all_or_nothing
     def redate(self, photo_id: int, file: PhotoFile) -> None:
         """The photo was dated anew, and nothing else."""
-        self._connection.execute(update(Photo).where(Photo.id == photo_id).values(**_dated(file)))
+        self._connection.execute(update(Photo).where(Photo.id == photo_id).values(**date_columns(file)))
 
     @all_or_nothing
     def relink(self, photo_id: int, file: PhotoFile) -> None:
         """The photo moved to `file`: keep its faces, drop what was stored under the new path."""
         execute = self._connection.execute
         execute(delete(Photo).where(Photo.path == file.path, Photo.id != photo_id))
-        moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns, **_dated(file)}
-        execute(update(Photo).where(Photo.id == photo_id).values(**moved, **_DONE))
+        moved = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns, **date_columns(file)}
+        execute(update(Photo).where(Photo.id == photo_id).values(**moved, **DONE))
 
     @all_or_nothing
     def copy_faces(self, copies: Iterable[tuple[int, PhotoFile]]) -> dict[str, int]:
         """Store exact duplicates of stored photos, given by id, with the same faces; their ids by path."""
         copies = sorted(copies, key=lambda copy: copy[1].path)  # as in `save_many`
         wanted = sorted({source for source, _ in copies})
-        columns = _columns(Photo, *_COPIED)
+        columns = columns_of(Photo, *COPIED)
         contents = {
-            row[0]: dict(zip(_COPIED, row[1:], strict=True))
+            row[0]: dict(zip(COPIED, row[1:], strict=True))
             for chunk in chunks(wanted)
             for row in self._connection.execute(select(Photo.id, *columns).where(Photo.id.in_(chunk)))
         }
-        rows = [self._photo_row(file, **_dated(file), **contents[source], **_DONE) for source, file in copies]
+        rows = [
+            self._photo_row(file, **date_columns(file), **contents[source], **DONE) for source, file in copies
+        ]
         ids = self._put(rows)
         pairs = [(copy, source) for copy, (source, _) in zip(ids, copies, strict=True) if copy != source]
         self._drop_faces([copy for copy, _ in pairs])
@@ -265,14 +280,16 @@ class Store:
         """To each photo the faces of another, both given by id: (copy, source)."""
         columns = column("copy_id", Photo.id.type), column("source_id", Photo.id.type)
         pair = values(*columns, name="pair").data([*pairs]).cte()
-        names = [key for key in _names(Face) if key not in ("id", "photo_id")]
-        faces = select(pair.c.copy_id, *_columns(Face, *names)).join(Face, Face.photo_id == pair.c.source_id)
+        names = [key for key in column_names(Face) if key not in ("id", "photo_id")]
+        faces = select(pair.c.copy_id, *columns_of(Face, *names)).join(
+            Face, Face.photo_id == pair.c.source_id
+        )
         self._connection.execute(insert(Face).from_select(["photo_id", *names], faces))
-        names = [key for key in _names(EstimateRow) if key not in ("id", "face_id", "current")]
+        names = [key for key in column_names(EstimateRow) if key not in ("id", "face_id", "current")]
         copy = aliased(Face)
         estimates = (
             # Nobody has said yet who is on the copy: its faces' own estimates are the current ones.
-            select(copy.id, EstimateRow.latest, *_columns(EstimateRow, *names))
+            select(copy.id, EstimateRow.latest, *columns_of(EstimateRow, *names))
             .select_from(pair)
             .join(Face, Face.photo_id == pair.c.source_id)
             .join(copy, and_(copy.photo_id == pair.c.copy_id, copy.face_index == Face.face_index))
@@ -294,7 +311,7 @@ class Store:
         found = execute(select(Face.id).where(Face.photo_id == photo_id).order_by(Face.face_index))
         face_ids = found.scalars().all()
         for face_id, one in zip(face_ids, quality, strict=False):
-            execute(update(Face).where(Face.id == face_id).values(**_quality_row([one])))
+            execute(update(Face).where(Face.id == face_id).values(**quality_row([one])))
         of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
         execute(update(EstimateRow).where(of_photo).values(current=False, latest=False))
         self._put_estimates(zip(face_ids, estimates, strict=True))
@@ -320,7 +337,7 @@ class Store:
 
     def _content(self, faces: PhotoFaces) -> dict[str, Any]:
         own = {"detector_id": self.known.detector_id, "detect_key": self.detect_key}
-        return {name: own[name] if name in own else getattr(faces, name) for name in _CONTENT}
+        return {name: own[name] if name in own else getattr(faces, name) for name in CONTENT}
 
     def _photo_row(self, file: PhotoFile, **columns: Any) -> dict[str, Any]:
         return columns | {
@@ -349,9 +366,9 @@ class Store:
             {
                 "face_id": face_id,
                 "checkpoint_id": self.known.checkpoint_id,
-                "age": _rounded(estimate.age),
-                "age_low": _rounded(estimate.age_low),
-                "age_high": _rounded(estimate.age_high),
+                "age": rounded(estimate.age),
+                "age_low": rounded(estimate.age_low),
+                "age_high": rounded(estimate.age_high),
                 "current": True,
                 "latest": True,
                 "age_source": "face",
@@ -368,68 +385,5 @@ class Store:
         """Insert rows, or replace those with the same keys; the id and the keys of each, in any order."""
         if not rows:
             return []
-        statement = upsert(self._connection.dialect.name, table, _KEYS[table], tuple(rows[0]))
+        statement = upsert(self._connection.dialect.name, table, KEYS[table], tuple(rows[0]))
         return self._connection.execute(statement, rows).all()
-
-
-# What tells the rows of a table apart, however often a photo is stored.
-_KEYS: dict[type[Base], tuple[str, ...]] = {
-    DetectorRow: ("sha256",),
-    CheckpointRow: ("sha256",),
-    Photo: ("path",),
-    Face: ("photo_id", "face_index"),
-    EstimateRow: ("face_id", "checkpoint_id", "age_source"),
-}
-# What reading a photo's content gave, apart from its faces.
-_CONTENT = ("content_hash", "width", "height", "turn", "detector_id", "detect_key")
-_COPIED = (*_CONTENT, "pages")
-_DONE = {"status": "done", "error_kind": None, "error_message": None}
-
-
-def _names(table: type[Base]) -> list[str]:
-    return [column.key for column in table.__table__.columns]
-
-
-def _columns(table: type[Base], *names: str) -> list[Any]:
-    return [getattr(table, name) for name in names]
-
-
-def _dated(file: PhotoFile) -> dict[str, Any]:
-    """What dating a photo gave: it depends on names and sidecars too, so that copies differ in it."""
-    return {"sidecars": file.sidecars, "taken_at": file.taken_at, "date_source": file.date_source}
-
-
-def _face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
-    x1, y1, x2, y2 = map(_rounded, face.bbox)
-    return {
-        "photo_id": photo_id,
-        "face_index": index,
-        "x1": x1,
-        "y1": y1,
-        "x2": x2,
-        "y2": y2,
-        "det_score": _rounded(face.det_score),
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
-    }
-
-
-def _quality_row(quality: Sequence[Quality]) -> dict[str, Any]:
-    """Of one face, or of none."""
-    sharpness, yaw = quality[0] if quality else (None, None)
-    return {
-        "sharpness": None if sharpness is None else _rounded(sharpness),
-        "yaw": None if yaw is None else _rounded(yaw),
-    }
-
-
-def _detect_key(options: dict[str, Any]) -> str:
-    """Recorded with every photo: other options find other faces."""
-    return DetectOptions(**options.get("detect", {})).key
-
-
-def _rounded(value: float) -> float | None:
-    """Three decimals, as every output shows it: what is compared is what is seen.
-
-    None, which the tables refuse, for what is not a number.
-    """
-    return None if value != value else round(float(value), 3)

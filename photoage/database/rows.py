@@ -1,0 +1,71 @@
+"""Records as rows of the tables, and what tells rows apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from photoage.database.tables import Base, CheckpointRow, DetectorRow, EstimateRow, Face, Photo
+from photoage.records import Detection, DetectOptions, PhotoFile, Quality
+
+# What tells the rows of a table apart, however often a photo is stored.
+KEYS: dict[type[Base], tuple[str, ...]] = {
+    DetectorRow: ("sha256",),
+    CheckpointRow: ("sha256",),
+    Photo: ("path",),
+    Face: ("photo_id", "face_index"),
+    EstimateRow: ("face_id", "checkpoint_id", "age_source"),
+}
+# What reading a photo's content gave, apart from its faces.
+CONTENT = ("content_hash", "width", "height", "turn", "detector_id", "detect_key")
+COPIED = (*CONTENT, "pages")
+DONE = {"status": "done", "error_kind": None, "error_message": None}
+
+
+def column_names(table: type[Base]) -> list[str]:
+    return [column.key for column in table.__table__.columns]
+
+
+def columns_of(table: type[Base], *names: str) -> list[Any]:
+    return [getattr(table, name) for name in names]
+
+
+def date_columns(file: PhotoFile) -> dict[str, Any]:
+    """What dating a photo gave: it depends on names and sidecars too, so that copies differ in it."""
+    return {"sidecars": file.sidecars, "taken_at": file.taken_at, "date_source": file.date_source}
+
+
+def face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
+    x1, y1, x2, y2 = map(rounded, face.bbox)
+    return {
+        "photo_id": photo_id,
+        "face_index": index,
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "det_score": rounded(face.det_score),
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+    }
+
+
+def quality_row(quality: Sequence[Quality]) -> dict[str, Any]:
+    """Of one face, or of none."""
+    sharpness, yaw = quality[0] if quality else (None, None)
+    return {
+        "sharpness": None if sharpness is None else rounded(sharpness),
+        "yaw": None if yaw is None else rounded(yaw),
+    }
+
+
+def detect_key_of(options: dict[str, Any]) -> str:
+    """Recorded with every photo: other options find other faces."""
+    return DetectOptions(**options.get("detect", {})).key
+
+
+def rounded(value: float) -> float | None:
+    """Three decimals, as every output shows it: what is compared is what is seen.
+
+    None, which the tables refuse, for what is not a number.
+    """
+    return None if value != value else round(float(value), 3)
