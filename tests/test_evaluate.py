@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from labelled_faces import make_data, save
+from labelled_faces import make_data, portraits, save
 
 from photoage.ages.checkpoint import CheckpointInfo
 from photoage.ages.intervals import (
@@ -25,7 +25,7 @@ from photoage.ages.intervals import (
     interval_bounds,
     residual_table,
 )
-from photoage.ages.model import AgeModel, save_checkpoint
+from photoage.ages.model import AgeModel, load_checkpoint, save_checkpoint
 from photoage.ages.predictor import Predictor
 from photoage.cli import cli
 from photoage.records import FloatArray
@@ -33,6 +33,7 @@ from photoage.training.dataset import read_utkface
 from photoage.training.evaluate import EvaluateJob, chosen_samples, evaluate_crops
 from photoage.training.evaluate_scan import evaluate_scanned
 from photoage.training.metrics import AGE_BINS, bin_name, measure, report
+from photoage.training.prints import grey_copy
 from photoage.training.splits import write_splits
 
 pytestmark = pytest.mark.slow
@@ -303,6 +304,49 @@ def test_only_the_chosen_split_is_measured(
     chosen, malformed = chosen_samples(EvaluateJob((folder,), checkpoint, tmp_path, csv, "val"))
     assert [[sample.age for sample in samples] for samples in chosen] == [[62]]
     assert len(malformed) == 1
+
+
+def test_sets_are_measured_apart_and_calibrated_together(
+    evaluate: Evaluate, folder: Path, checkpoint: Path, cache: Path, tmp_path: Path
+) -> None:
+    family, csv, made = tmp_path / "family", tmp_path / "splits.csv", tmp_path / "made.safetensors"
+    family.mkdir()
+    for i, face in enumerate(portraits()):
+        save(family / f"{i}.jpg", grey_copy(face) if i == 0 else face)
+    rows = "".join(f"{i}.jpg,{10 * i},{10 * i + 4},val\n" for i in range(4))
+    (family / "labels.csv").write_text("file,age_low,age_high,split\n" + rows + "gone.jpg,1,2,val\n")
+    samples, _ = read_utkface(folder, folder)
+    write_splits(
+        csv, samples, {s.name: "val" if s.age < 50 else "train" for s in samples}, range(len(samples))
+    )
+    data = ["--data", str(folder), "--splits", str(csv), "--data", str(family)]
+    options = [*data, "--cache", str(cache), "--out", str(made)]
+    calibrated = CliRunner().invoke(cli, ["models", "calibrate", str(checkpoint), *options])
+    assert calibrated.exit_code == 0, calibrated.stderr
+    assert [line.split(",")[0] for line in calibrated.stdout.splitlines()[:3]] == [
+        "all: 8 faces", "family: 4 faces", "utkface: 4 faces",
+    ]  # fmt: skip
+    assert "gone.jpg (line 6: there is no such file)" in calibrated.stderr
+    (before, weights), (after, same) = load_checkpoint(checkpoint), load_checkpoint(made)
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert after.interval != before.interval
+    assert after.data["sets"]["family"] == {"train": 0, "val": 4}
+
+    png = tmp_path / "figures.png"
+    done = evaluate(*data, "--split", "val", "--checkpoint", made, "--albums", "--json", "--plot", png)
+    assert done.exit_code == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert {name: row["count"] for name, row in figures["by_set"].items()} == {"family": 4, "utkface": 4}
+    assert figures["by_set"]["family"]["by_colour"]["grey"]["count"] == 1
+    assert figures["by_set"]["family"]["by_age"]["30-39"]["count"] == 1
+    assert figures["coverage"] == 100  # the very photos that calibrated
+    assert set(figures["copies"]) == {"grey", "sepia", "faded", "faded grey"}
+    assert figures["copies"]["grey"]["all"]["count"] == 8
+    assert len(figures["chances"]) == 2 * 3 * 5
+    assert png.read_bytes().startswith(b"\x89PNG")
+    table = evaluate(*data, "--split", "val", "--checkpoint", made, "--albums").stdout
+    assert "utkface --min-age 60" in table
+    assert "faded grey, minors" in table
 
 
 @pytest.mark.parametrize(

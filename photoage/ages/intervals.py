@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -147,16 +148,20 @@ def for_strata(
     """`interval` with a factor for each stratum, so that it covers as much in each of them.
 
     A factor is one conformal quantile, which a few photos can tell; a table for each stratum would need
-    hundreds. A stratum with fewer than MIN_CALIBRATION faces stays as it is.
+    hundreds. A stratum with fewer than MIN_CALIBRATION faces stays as it is. What few faces tell is
+    uncertain: other strata than 0 are calibrated by one standard error of the coverage above it (after
+    Vovk, "Conditional validity of inductive conformal predictors", ACML 2012).
     """
     bins, residual = bin_of(predicted, interval.edges), (age - predicted).astype(np.float64)
     score = np.maximum(-residual / np.asarray(interval.low)[bins], residual / np.asarray(interval.high)[bins])
-    factors = [
-        _conformal_quantile(score[rows], weights[rows], interval.coverage)
-        if np.count_nonzero(rows := strata == number) >= MIN_CALIBRATION
-        else 1.0
-        for number in range(int(strata.max(initial=0)) + 1)
-    ]
+    factors = []
+    for number in range(int(strata.max(initial=0)) + 1):
+        rows = strata == number
+        count = np.count_nonzero(rows)
+        error = math.sqrt(interval.coverage * (1 - interval.coverage) / max(1, count)) if number else 0.0
+        known = count >= MIN_CALIBRATION
+        level = interval.coverage + error
+        factors.append(_conformal_quantile(score[rows], weights[rows], level) if known else 1.0)
     usual = factors[0]
     return replace(
         interval,
