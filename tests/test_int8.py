@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_quantise_makes_the_8_bit_form_beside_the_checkpoint(tmp_path: Path, crops: torch.Tensor) -> None:
     checkpoint = tmp_path / "own.safetensors"
     shutil.copy(default_checkpoint(), checkpoint)
-    make_data(tmp_path / "data", 8)
+    make_data(tmp_path / "data", 40)  # more than a batch, and not two
     done = CliRunner().invoke(
         cli,
         ["models", "quantise", str(checkpoint), "--data", str(tmp_path / "data"), "--cache", str(tmp_path)],

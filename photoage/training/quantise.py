@@ -103,6 +103,7 @@ def calibration_crops(job: QuantiseJob, size: int) -> ImageArray:
     for name, share in shares.items():
         of_set = [sample for sample in samples if sample.set == name]
         drawn += draw.sample(of_set, min(len(of_set), math.ceil(job.faces * share)))
+    draw.shuffle(drawn)
     return align_samples(drawn, default_detector(), size=size).crops[:]
 
 
@@ -122,9 +123,11 @@ def _export(model: AgeModel, size: int, path: Path) -> None:
 
 
 class _Batches:
-    """What ONNX Runtime's calibration reads: normalised batches, then None."""
+    """What ONNX Runtime's calibration reads: normalised batches, all as large, then None."""
 
     def __init__(self, crops: ImageArray, info: CheckpointInfo) -> None:
+        whole = len(crops) // BATCH * BATCH or len(crops)
+        crops = crops[:whole]
         parts = torch.split(torch.from_numpy(crops), BATCH)
         self._batches = (normalise(part, info.mean, info.std).numpy() for part in parts)
 
