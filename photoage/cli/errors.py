@@ -9,6 +9,7 @@ import click
 from photoage.cli.context import Context, global_options
 from photoage.cli.options import output_form
 from photoage.cli.output import Column, print_json, print_paths, print_rows
+from photoage.errors import PASSING_KINDS
 
 if TYPE_CHECKING:
     from photoage.database.history import UnreadableRow
@@ -22,7 +23,8 @@ COLUMNS = (Column("Kind", 12), Column("File"), Column("Cause"))
 def errors(context: Context, form: str | None) -> None:
     """List the files that could not be read, with the kind of error and a message.
 
-    `photoage scan --retry-errors` tries them again.
+    Photos that the system refused to open, or for which a package was missing, are tried again by every
+    scan; `photoage scan --retry-errors` tries all of them.
 
     \b
     Example:
@@ -42,6 +44,7 @@ def errors(context: Context, form: str | None) -> None:
 
 
 def _cause(row: UnreadableRow) -> str:
-    """The message without the name of the file, which most messages begin with."""
+    """The message without the name of the file, which most messages begin with, and what will be done."""
     stored = " ".join(row.path.encode("utf-8", "backslashreplace").decode().split())
-    return row.message.removeprefix(f"{stored}: ")
+    again = " (the next scan tries it again)" if row.kind in PASSING_KINDS else ""
+    return row.message.removeprefix(f"{stored}: ") + again

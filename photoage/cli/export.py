@@ -60,10 +60,11 @@ def export(
 
     --sidecar xmp writes IMG.JPG.xmp beside each photo, for programs such as digiKam and exiftool: the
     matching faces as regions (mwg-rs, of the image as it is stored), with their ages in the regions'
-    Extensions (namespace https://photoage.invalid/ns/1.0/). It needs lxml: pip install lxml.
-    A sidecar that is there already keeps all that others wrote, and a region of
-    theirs that is of the same face gets the age; only what photoage wrote earlier is replaced. One
-    that is damaged is left as it is. Photos without a matching face keep the sidecar that they have.
+    Extensions (namespace https://photoage.invalid/ns/1.0/). It needs lxml: pip install lxml. A new
+    sidecar begins as a copy of the XMP that the photo holds and of another program's IMG.xmp. One that is
+    there already keeps all that others wrote, and a region of theirs that is of the same face gets the
+    age; only what photoage wrote earlier is replaced. One that is damaged is left as it is. Photos
+    without a matching face keep the sidecar that they have.
 
     --crops writes the aligned face crops as 034.2_IMG_1234_5f3a90c1_0.jpg, which sorts them by age.
 

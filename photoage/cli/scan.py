@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="GPUs for each age model in Ray; 0.5 puts two on one GPU.",
 )
-@click.option("--prune", is_flag=True, help="Forget photos that are gone instead of marking them missing.")
+@click.option("--prune", is_flag=True, help="Forget photos that are gone, or excluded now.")
 @global_options
 def scan(context: Context, paths: tuple[str, ...], **options: Any) -> None:
     """Scan folders (or single photos) for faces and estimate their ages.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 from photoage.paths import absolute, is_remote
 from photoage.photos import remote
 from photoage.photos.exclude import Excluded
+from photoage.photos.file_list import listed_names
 from photoage.photos.sidecar_files import FolderSidecars, fingerprint
 from photoage.records import PhotoFile, WalkProblem
 
@@ -36,9 +35,6 @@ JUNK = frozenset(
         "system volume information",
     }
 )
-
-HEAD = 65536  # bytes of a --files-from list in which a NUL tells how it is separated
-SHORT_HEAD = 512  # bytes that tell NULs between names from those within characters
 
 
 @dataclass(frozen=True)
@@ -93,10 +89,23 @@ def files_from(lines: Iterable[bytes]) -> Iterator[PhotoFile | WalkProblem]:
     """
     seen = set()
     beside = _Beside()
-    for name in _names(lines):
+    for name in listed_names(lines):
         if (path := absolute(os.fsdecode(name))) not in seen:
             seen.add(path)
             yield remote.examine(path) if is_remote(path) else beside.examine(path)
+
+
+class WalkedFolders:
+    """The folders that a walk of the roots enters."""
+
+    def __init__(self, roots: Sequence[str], options: WalkOptions) -> None:
+        self._walker = _Walker({os.path.abspath(root) for root in roots}, options)
+
+    def within(self, folder: str) -> Iterator[str]:
+        """A folder and those in it, outer ones first, at any depth."""
+        root = next((each for each in sorted(self._walker.roots) if self._walker.reaches(each, folder)), None)
+        if root is not None:
+            yield from self._walker.folders(root, folder)
 
 
 def exclusion(roots: Sequence[str], options: WalkOptions) -> Callable[[str], bool]:
@@ -196,6 +205,22 @@ class _Walker:
                 return False
             folder = outer
         return True
+
+    def folders(self, root: str, folder: str) -> Iterator[str]:
+        entered: set[tuple[int, int]] = set()  # with links, folders may contain themselves
+        device = _folder_identity(root)
+        stack = [folder]
+        while stack:
+            folder = stack.pop()
+            identity = _folder_identity(folder)
+            if identity is None or device is None or identity in entered:
+                continue
+            if self.options.one_file_system and identity[0] != device[0]:
+                continue
+            entered.add(identity)
+            yield folder
+            entries = [entry.path for entry in self._entries(root, folder) if isinstance(entry, _Entry)]
+            stack += [path[:-1] for path in reversed(entries) if path.endswith(os.sep)]
 
     def excludes(self, path: str) -> bool:
         holding = [root for root in self.roots if path == root or path.startswith(os.path.join(root, ""))]
@@ -340,49 +365,3 @@ def _problem(path: str, error: OSError | ValueError, gone: str = "vanished") -> 
         return WalkProblem(path, gone, "no such file or folder")
     cause = error.strerror if isinstance(error, OSError) else None
     return WalkProblem(path, "unreadable", (cause or str(error)).lower())
-
-
-def _names(lines: Iterable[bytes]) -> Iterator[bytes]:
-    pieces = iter(lines)
-    head = b""
-    for piece in pieces:
-        head += piece
-        if len(head) >= (SHORT_HEAD if b"\0" in head else HEAD):
-            break
-    if (encoding := _wide_encoding(head)) is not None:
-        pieces = _recoded(chain([head], pieces), encoding)
-        head = b""
-    head = head.removeprefix(codecs.BOM_UTF8)
-    separator = b"\0" if b"\0" in head else b"\n"
-    rest = b""
-    for piece in chain([head], pieces):
-        *names, rest = (rest + piece).split(separator)
-        yield from (cleaned for name in names if (cleaned := _cleaned(name, separator)))
-    if last := _cleaned(rest, separator):
-        yield last
-
-
-def _wide_encoding(head: bytes) -> str | None:
-    """The encoding of a list of two or four bytes a character, as Windows programs write; None for any other.
-
-    Without a byte order mark, NULs as every other byte and a line's end tell it from names ended by NUL.
-    """
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    first, second = head[::2], head[1::2]
-    for encoding, high, low in (("utf-16-le", second, first), ("utf-16-be", first, second)):
-        if b"\n" in low and b"\0" not in low and high.count(0) * 2 > len(high):
-            return encoding
-    return None
-
-
-def _recoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
-    yield from (decoder.decode(piece).encode("utf-8") for piece in pieces)
-    yield decoder.decode(b"", True).encode("utf-8")
-
-
-def _cleaned(name: bytes, separator: bytes) -> bytes:
-    return name if separator == b"\0" else name.removesuffix(b"\r")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from watchdog.events import (
     DirCreatedEvent,
-    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
@@ -24,11 +23,13 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from photoage.filesystem import filesystem_type, is_network
-from photoage.photos.walk import WalkOptions, walk_changed
+from photoage.photos.walk import WalkedFolders, WalkOptions, walk_changed
 from photoage.records import PhotoFile
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
+
+    from photoage.photos.inotify import FolderNotifier
 
 QUIET = 2.0  # seconds without a change after which a photo counts as written
 POLL = 30.0  # seconds between walks of the roots where the system does not notify of changes
@@ -73,7 +74,7 @@ def watch(
                     present = [root for root, identity in zip(roots, here, strict=True) if identity]
                     if notifier is not None and not notifier.start(present, options, warn):
                         notifier = None
-            if (started := time.monotonic()) >= next_look:
+            if (started := time.monotonic()) >= next_look or changes.lost:
                 changes.clear()  # what follows is told anew
                 yield None
                 interval = LOOK if notifier is not None else poll or POLL
@@ -95,6 +96,10 @@ class _Changes(FileSystemEventHandler):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
+        self.lost = False  # some changes were not told: a look at everything is due
+
+    def lose(self) -> None:
+        self.lost = True
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         self.note(os.fsdecode(event.dest_path or event.src_path))
@@ -115,6 +120,7 @@ class _Changes(FileSystemEventHandler):
     def clear(self) -> None:
         with self._lock:
             self._last.clear()
+            self.lost = False
 
 
 class _Notifier:
@@ -123,28 +129,39 @@ class _Notifier:
     def __init__(self, changes: _Changes) -> None:
         self._changes = changes
         self._observer: BaseObserver | None = None
+        self._inotify: FolderNotifier | None = None
 
     def start(self, roots: Sequence[str], options: WalkOptions, warn: Callable[[str], None]) -> bool:
         """Begin (again) to note what changes under the roots. False if the system cannot tell all."""
         self.stop()
         try:
+            if sys.platform == "linux":
+                self._start_inotify(roots, options)
+                return True
             self._observer = observer = Observer()
             observer.start()
             for root in roots:
                 observer.schedule(
                     self._changes, root, recursive=True, event_filter=_EVENTS, follow_symlink=options.follow
                 )
-            if sys.platform == "linux":
-                # Folders beyond the limit of watches are left out silently: see whether one more fits.
-                for parent in {os.path.dirname(root) for root in roots}:
-                    observer.schedule(FileSystemEventHandler(), parent, event_filter=[DirDeletedEvent])
         except OSError as error:
             warn(f"the system does not tell of changes ({error.strerror}): looking every {POLL:.0f} seconds")
             self.stop()
             return False
         return True
 
+    def _start_inotify(self, roots: Sequence[str], options: WalkOptions) -> None:
+        from photoage.photos.inotify import FolderNotifier
+
+        walked = WalkedFolders(roots, options)
+        self._inotify = FolderNotifier(walked.within, self._changes.note, self._changes.lose)
+        for root in roots:
+            self._inotify.add(root)
+
     def stop(self) -> None:
+        if self._inotify is not None:
+            self._inotify.stop()
+            self._inotify = None
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()

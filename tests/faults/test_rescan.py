@@ -30,6 +30,7 @@ from faults.scanning import (
     statuses,
 )
 from photoage.models import default_checkpoint
+from photoage.photos.walk import WalkOptions
 from photoage.records import DetectOptions
 
 pytestmark = pytest.mark.slow
@@ -251,10 +252,11 @@ def test_unreadable_photos_wait_for_retry_errors(scanned: Scanned) -> None:
     assert query(scanned.database, "SELECT count(*) FROM photo WHERE error_kind IS NOT NULL") == [(0,)]
 
 
-def test_a_failure_of_the_program_is_tried_again(scanned: Scanned) -> None:
-    """A bug or a broken installation is mended some day; a damaged file is not."""
+@pytest.mark.parametrize("kind", ["internal", "unreadable", "no-plugin"])
+def test_what_lies_not_in_the_photo_is_tried_again(scanned: Scanned, kind: str) -> None:
+    """Permissions, drives, bugs and installations are mended some day; a damaged file is not."""
     with sqlite3.connect(scanned.database) as connection:
-        connection.execute("UPDATE photo SET status = 'unreadable', error_kind = 'internal'")
+        connection.execute("UPDATE photo SET status = 'unreadable', error_kind = ?", (kind,))
     connection.close()
     counts = scan(scanned.folder, database=scanned.database).counts
     assert (counts.done, counts.unreadable, counts.unchanged) == (3, 1, 0)
@@ -382,3 +384,62 @@ def test_copies_within_one_scan_are_detected_once(scanned: Scanned) -> None:
         shutil.copyfile(PORTRAIT, scanned.folder / f"{name}.jpg")
     counts = scan(scanned.folder, database=scanned.database).counts
     assert (counts.unchanged, counts.done, counts.duplicates) == (4, 1, 2)
+
+
+def test_many_copies_cost_few_statements(scanned: Scanned) -> None:
+    """Of content that is stored, and of content that this very scan reads."""
+    numbers = []
+    for count in (20, 120):
+        for i in range(count):
+            shutil.copyfile(scanned.folder / "1.jpg", scanned.folder / f"{count}-{i}-known.jpg")
+            (scanned.folder / f"{count}-{i}-new.jpg").write_bytes(NO_FACE.read_bytes() + b"%d" % count)
+        with statements() as executed:
+            counts = scan(scanned.folder, database=scanned.database).counts
+        assert (counts.done, counts.duplicates, counts.missing) == (1, 2 * count - 1, 0)
+        numbers.append(len(executed))
+    assert numbers[1] - numbers[0] < 60
+    one, *others = query(scanned.database, "SELECT count(*) FROM face GROUP BY photo_id")
+    assert {one, *others} == {(1,)}
+    assert_sound(scanned.database)
+
+
+def test_two_photos_that_changed_places_keep_their_own_faces(scanned: Scanned) -> None:
+    """Either is a copy of what the other one's row still says."""
+    before = rows(scanned.database)
+    first, second = scanned.folder / "1.jpg", scanned.folder / "6.jpg"
+    first.rename(scanned.folder / "x")
+    second.rename(first)
+    (scanned.folder / "x").rename(second)
+    counts = scan(scanned.folder, database=scanned.database).counts
+    assert counts.unreadable == counts.missing == 0
+    after = rows(scanned.database)
+    for path, other in ((first, second), (second, first)):
+        assert after[str(path)].faces == before[str(other)].faces
+    assert_sound(scanned.database)
+
+
+def test_excluded_photos_are_told_of_and_forgotten_with_prune(scanned: Scanned) -> None:
+    inside = scanned.folder / "Screenshots"
+    inside.mkdir()
+    for name in ("1.jpg", "flower.jpg"):
+        (scanned.folder / name).rename(inside / name)
+    assert scan(scanned.folder, database=scanned.database).counts.relinked == 2
+    walk = WalkOptions(exclude=("Screenshots", "damaged.*"))
+    told = scan(scanned.folder, database=scanned.database, walk=walk)
+    assert (told.excluded, told.forgotten, told.counts.missing) == (3, 0, 0)
+    assert len(rows(scanned.database)) == 4
+    pruned = scan(scanned.folder, database=scanned.database, walk=walk, prune=True)
+    assert (pruned.excluded, pruned.forgotten, pruned.counts.missing) == (3, 3, 0)
+    assert [Path(path).name for path in rows(scanned.database)] == ["6.jpg"]
+    assert len(list(inside.iterdir())) == 2
+    assert_sound(scanned.database)
+    assert scan(scanned.folder, database=scanned.database, walk=walk, prune=True).excluded == 0
+
+
+def test_a_folder_that_is_a_root_too_is_not_excluded_below_another(scanned: Scanned) -> None:
+    inside = scanned.folder / "in"
+    inside.mkdir()
+    (scanned.folder / "1.jpg").rename(inside / "1.jpg")
+    walk = WalkOptions(exclude=("/in",))
+    summary = scan(scanned.folder, inside, database=scanned.database, walk=walk, prune=True)
+    assert (summary.excluded, len(rows(scanned.database))) == (0, 4)
