@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -213,7 +213,8 @@ def test_more_folders_than_the_system_watches_are_looked_at(tmp_path: Path) -> N
     if subprocess.run([*limit, "true"], capture_output=True).returncode:
         pytest.skip("user namespaces are not allowed here")
     code = (
-        "import sys, threading\nfrom photoage.walk import WalkOptions\nfrom photoage.watch import watch\n"
+        "import sys, threading\nfrom photoage.photos.walk import WalkOptions\n"
+        "from photoage.photos.watch import watch\n"
         "print(next(watch(sys.argv[1:], WalkOptions(), threading.Event(), warn=print)))"
     )
     done = subprocess.run([*limit, sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
@@ -242,3 +243,27 @@ def test_changed_paths_are_what_a_walk_finds(tmp_path: Path, sample_library: Pat
     assert [e.path for e in walk_changed([str(tmp_path)], candidates, options)] == [str(tmp_path / "a/x.jpg")]
     followed = {e.path for e in walk_changed([str(tmp_path)], candidates, WalkOptions(follow=True))}
     assert str(tmp_path / "link" / "grace_hopper.jpg") in followed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts Linux's watches")
+@pytest.mark.usefixtures("quick")
+def test_folders_that_a_scan_leaves_out_take_no_watches(tmp_path: Path, stop: threading.Event) -> None:
+    def watches() -> int:
+        number = 0
+        for path in Path("/proc/self/fdinfo").iterdir():
+            with suppress(FileNotFoundError):  # that of the listing itself
+                number += path.read_text(errors="replace").count("inotify wd:")
+        return number
+
+    for name in ("in/a", "in/b", "@eaDir/x", ".hidden/y", "raw/2019/z"):
+        (tmp_path / name).mkdir(parents=True)
+    before = watches()
+    given = watch([str(tmp_path)], WalkOptions(exclude=("raw",)), stop)
+    assert next(given) is None
+    assert watches() - before == 4  # the root, in, in/a and in/b
+    late = tmp_path / "in" / "late" / "deep"
+    late.mkdir(parents=True)
+    (late / "a.jpg").write_bytes(b"photo")
+    (tmp_path / "raw" / "left.jpg").write_bytes(b"photo")
+    assert [file.path for file in next(given) or ()] == [str(late / "a.jpg")]
+    assert watches() - before == 6
