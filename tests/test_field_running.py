@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from databases import begin, opened, save
 from small_library import PROGRAM, runner
+from sqlalchemy import event
 
 from photoage.cli.output import Column, _print_table
 from photoage.database.scanned_file import scanned_files
@@ -21,8 +22,9 @@ from photoage.database.tables import encode_path
 from photoage.export.excel import excel_style
 from photoage.export.writers import write_csv
 from photoage.photos.walk import examine, files_from
-from photoage.records import WalkProblem
-from photoage.scan.plan import Action, Plan, PlanOptions
+from photoage.records import PhotoFile, WalkProblem
+from photoage.scan.plan import Action, Plan, Planned, PlanOptions
+from photoage.scan.reuse import reuse
 
 OIL = os.fsdecode("/p/Öl 🎖.jpg".encode())
 BYTES = os.fsdecode(b"/p/caf\xe9.jpg")
@@ -243,3 +245,27 @@ def test_a_narrow_terminal_keeps_the_path(
     joined = "".join("".join(line.split("2019-05-04")[-1].split()) for line in lines)
     assert path.replace(" ", "") in joined
     assert "34.2" in "".join(lines)
+
+
+# --- copies -----------------------------------------------------------------------------------
+
+
+def test_many_copies_cost_as_many_statements_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+    executed: list[str] = []
+    with Store.open(tmp_path / "db") as store:
+        begin(store)
+        save(store, str(tmp_path / "a.jpg"), 30.0, 40.0)
+        options = PlanOptions(store.known.detector_id, store.detect_key)
+        numbers = []
+        event.listen(store.known.connection, "before_cursor_execute", lambda *each: executed.append(each[2]))
+        for count in (1, 200):
+            executed.clear()
+            copies = [PhotoFile(str(tmp_path / f"{count}-{number}.jpg"), 100, 1) for number in range(count)]
+            for copy in copies:
+                Path(copy.path).write_bytes(b"photo")
+            found = reuse(store, [(Planned(copy, None, Action.COMPARE), "c") for copy in copies], options)
+            assert {reused.kind for reused in found if reused} == {"copy"}
+            numbers.append(len(executed))
+        store.commit()
+    assert numbers[0] == numbers[1]
