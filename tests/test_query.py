@@ -124,6 +124,7 @@ def random_filter(chance: random.Random) -> FaceFilter:
         max_faces=maybe(least + chance.randrange(5)),
         min_score=maybe(chance.choice((0.5, 0.75, 0.999))),
         max_interval=maybe(chance.choice((5, 10, 14.6))),
+        date_source=maybe(chance.choice(("exif", "folder", "people"))),
         sort=chance.choice(SORTS),  # type: ignore[arg-type]
         descending=chance.random() < 0.5,
         limit=maybe(chance.choice((0, 1, 20, 10_000))),
@@ -144,6 +145,38 @@ def test_filters_orders_and_limits_are_those_of_a_plain_loop(engine: Engine, fac
         assert list(iter_paths(engine, wanted)) == paths, wanted
         found += len(expected)
     assert found > 5_000  # the filters are not all empty
+
+
+def test_a_date_that_is_a_year_counts_wherever_one_of_its_days_does(
+    new_database: Callable[[], Place],
+) -> None:
+    path = new_database()
+    texts = ["1984", "1984-06", "1984-02", "1984-06-12T10:00:00", "1985", None]
+    with Store.open(path) as store:
+        begin(store)
+        face = Detection((0.0, 0.0, 50.0, 60.0), np.zeros((5, 2), np.float32), 0.9)
+        for number, text in enumerate(texts):
+            taken = (PhotoDate.parse(text), "folder") if text else (None, None)
+            content = PhotoFaces(f"{number:032x}", 640, 480, (face,))
+            store.save_many([(PhotoFile(f"/p/{number}.jpg", 1, 1, "", *taken), content, [Estimate(5, 4, 6)])])
+        store.commit()
+
+    def found(**wanted: Any) -> list[str | None]:
+        with opened(path, read_only=True) as engine:
+            rows = list(iter_faces(engine, FaceFilter(sort="date", **wanted)))
+            assert count_faces(engine, FaceFilter(**wanted)) == len(rows)
+        return [row.taken_at for row in rows]
+
+    of_1984 = ["1984", "1984-02", "1984-06", "1984-06-12T10:00:00"]
+    assert found() == [*of_1984, "1985", None]
+    assert found(from_date=date(1984, 1, 1), to_date=date(1984, 12, 31)) == of_1984
+    assert found(from_date=date(1984, 6, 1), to_date=date(1984, 6, 30)) == ["1984", *of_1984[2:]]
+    assert found(from_date=date(1984, 6, 12), to_date=date(1984, 6, 12)) == ["1984", *of_1984[2:]]
+    assert found(from_date=date(1984, 6, 13), to_date=date(1984, 6, 30)) == ["1984", "1984-06"]
+    assert found(from_date=date(1984, 7, 2)) == ["1984", "1985"]
+    assert found(to_date=date(1984, 1, 31)) == ["1984"]
+    assert found(undated=True) == [None]
+    assert found(date_source="folder") == [*of_1984, "1985"]
 
 
 def test_intervals_are_compared_as_they_are_shown(engine: Engine, faces: list[FaceRow]) -> None:
