@@ -65,9 +65,9 @@ class Store:
 
     run_id: int
     detect_key: str
-    _recogniser_id: int | None
-    has_persons: bool
-    resumes: bool  # whether the scan before this one did not come to its end
+    _recogniser_id: int | None = None
+    has_persons = False
+    resumes = False  # whether the scan before this one did not come to its end
 
     def __init__(self, engine: Engine, release: Callable[[], None] | None = None) -> None:
         self.known = KnownPhotos(engine)

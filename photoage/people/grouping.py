@@ -34,7 +34,7 @@ STAR = 10
 class GroupingOptions:
     """What counts as one person. Measured on FG-NET's people among strangers of LFW (docs/people.md)."""
 
-    threshold: float = 0.30  # similarity from which two groups are one person, among up to FEW faces
+    threshold: float = 0.31  # similarity from which two groups are one person, among up to FEW faces
     per_tenfold: float = 0.03  # more for each tenfold of faces beyond: more strangers, more lookalikes
     per_error: float = 0.06  # less for each standard error by which birth years differ beyond one,
     most_errors: float = 3.0  # ... up to so many
