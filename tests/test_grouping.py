@@ -91,6 +91,12 @@ def test_birth_years_far_apart_are_two_persons() -> None:
     assert same_as(group(faces), who)
 
 
+def test_copies_of_one_picture_are_one_person_whatever_their_dates() -> None:
+    faces = faces_of([1] * 2, same=0.95)
+    faces.born = np.array([1950, 2015], np.float32)
+    assert len(set(group(faces).tolist())) == 1
+
+
 def test_new_faces_join_the_persons_that_there_are() -> None:
     who = [1] * 8 + [2] * 8 + [3] * 2
     faces = faces_of(who)

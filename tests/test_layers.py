@@ -39,6 +39,7 @@ ONLY_IN = {
     "pyarrow": {"export"},
     "fsspec": {"photos"},
     "ray": {"scan.ray_engine"},
+    "usearch": {"people"},
     "watchdog": {"photos"},
     "rich": {"cli"},
     "click": {"cli"},

@@ -40,7 +40,8 @@ class GroupingOptions:
     most_errors: float = 3.0  # ... up to so many
     per_year: float = 0.006  # more for each year of age between faces whose birth years agree,
     most_years: float = 25.0  # ... up to so many
-    apart: float = 4.0  # standard errors from which two groups cannot be one person
+    apart: float = 4.0  # standard errors from which two groups cannot be one person,
+    alike: float = 0.75  # ... unless they are so similar: one picture, of which one date is false
     alone: float = 0.14  # more for single faces, less so the more faces both groups have
     neighbours: int = 24  # nearest neighbours of a face that are looked at
     floor: float = 6.0  # years: the standard error that any number of estimates by one model has in common
@@ -230,10 +231,10 @@ class _Groups:
             a, b = pairs[start : start + BLOCK].T
             cosine = np.einsum("ij,ij->i", self._mean[a].astype(np.float32), self._mean[b].astype(np.float32))
             alone = self._options.alone / np.sqrt(self.size[a].astype(np.float32) * self.size[b])
-            scores[start : start + len(a)] = cosine - alone + self._by_age(a, b)
+            scores[start : start + len(a)] = cosine - alone + self._by_age(a, b, cosine)
         return scores
 
-    def _by_age(self, a: Numbers, b: Numbers) -> Floats:
+    def _by_age(self, a: Numbers, b: Numbers, cosine: Floats) -> Floats:
         options = self._options
         dated = (self._weight[a] > 0) & (self._weight[b] > 0)
         error = np.sqrt(np.square(self._error(a)) + np.square(self._error(b)))
@@ -243,7 +244,8 @@ class _Groups:
         years = np.sqrt(np.maximum(0, spread) + np.square(mean_a - mean_b))
         less = options.per_error * np.clip(errors - 1, 0, options.most_errors)
         more = np.where(errors <= 1, options.per_year * np.minimum(years, options.most_years), 0)
-        found = np.where(errors > options.apart, -np.inf, more - less)
+        apart = (errors > options.apart) & (cosine < options.alike)
+        found = np.where(apart, -np.inf, more - less)
         return np.where(dated, found, 0).astype(np.float32)
 
     def _error(self, groups: Numbers) -> Floats:
