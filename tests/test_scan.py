@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import ScannedLibrary
 from decoded import decode_photo
+from small_library import runner
 
 from photoage.ages.predictor import Predictor
 from photoage.database.connect import open_database
@@ -125,3 +126,12 @@ def test_huge_files_of_one_size_are_never_read_whole(tmp_path: Path) -> None:
     assert (summary.counts.unreadable, summary.counts.seen) == (2, 2)
     errors = iter_errors(open_database(tmp_path / "x.db", read_only=True))
     assert [error.kind for error in errors] == ["too-large", "too-large"]
+
+
+def test_verbose_names_every_photo_and_otherwise_it_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "text.jpg").write_text("no photo")
+    run = runner(tmp_path / "x.db")
+    command = ("scan", "--device", "cpu", "-j", "1", str(tmp_path / "library"))
+    assert "text.jpg" not in run(*command).stderr
+    assert f"{tmp_path / 'library' / 'text.jpg'}: unchanged, 0 ms, 0 faces\n" in run("-v", *command).stderr

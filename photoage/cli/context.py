@@ -91,7 +91,12 @@ def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Database to use. [env: PHOTOAGE_DB; default: in the user's data folder]",
         ),
         click.option(
-            "-v", "--verbose", count=True, callback=_merge, expose_value=False, help="Say more, on stderr."
+            "-v",
+            "--verbose",
+            count=True,
+            callback=_merge,
+            expose_value=False,
+            help="Say more, on stderr; of a scan, a line for each photo.",
         ),
         click.option(
             "-q", "--quiet", is_flag=True, callback=_merge, expose_value=False, help="Only errors on stderr."
