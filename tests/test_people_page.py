@@ -115,7 +115,7 @@ def test_pictures_show_and_a_gone_photo_has_none(opened: Opened) -> None:
     image = page.locator(".face img").first
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 68
     assert page.locator(".person").nth(2).locator(".blank").count() == 1
-    assert page.locator(".person").first.locator(".face span").first.inner_text() == "1980-06-01, age 20"
+    assert page.locator(".person").first.locator(".face span").first.inner_text() == "1980-06-01\nage 20"
 
 
 def test_finding_narrows_the_persons_down(opened: Opened) -> None:

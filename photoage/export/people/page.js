@@ -87,7 +87,7 @@ function faceButton(person, face) {
   button.append(picture
     ? element("img", { src: `data:image/webp;base64,${picture}`, alt: "", width: 68, height: 68, loading: "lazy" })
     : element("span", { className: "blank" }));
-  button.append(element("span", { textContent: [face.date || "undated", `age ${face.age}`].join(", ") }));
+  button.append(element("span", { textContent: [face.date || "undated", `age ${face.age}`].join("\n") }));
   const show = () => button.setAttribute("aria-checked", String(changeOf(person).apart.has(face.id)));
   button.addEventListener("click", () => {
     const apart = changeOf(person, true).apart;
