@@ -88,7 +88,7 @@ def onnxruntime_remedy(installed: Iterable[str]) -> tuple[str, ...]:
 
     All are removed first: uninstalling only one would take files away from the other.
     """
-    required = [text.split(";")[0].strip() for text in metadata.requires("photoage") or []]
+    required = [text.split(";")[0].strip() for text in metadata.requires("photoage-cli") or []]
     wanted = next((r for r in required if re.match(rf"{_WANTED_ORT}(?![\w-])", r)), _WANTED_ORT)
     remove = _pip("uninstall", "-y", *installed)
     return (*((remove,) if installed else ()), _pip("install", wanted))

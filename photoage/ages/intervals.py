@@ -157,8 +157,8 @@ def for_strata(
     factors = []
     for number in range(int(strata.max(initial=0)) + 1):
         rows = strata == number
-        count = np.count_nonzero(rows)
-        error = math.sqrt(interval.coverage * (1 - interval.coverage) / max(1, count)) if number else 0.0
+        count = int(np.count_nonzero(rows))
+        error = math.sqrt(interval.coverage * (1 - interval.coverage) / (count or 1)) if number else 0.0
         known = count >= MIN_CALIBRATION
         level = interval.coverage + error
         factors.append(_conformal_quantile(score[rows], weights[rows], level) if known else 1.0)
