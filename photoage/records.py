@@ -160,6 +160,7 @@ class Detection:
     bbox: Box
     landmarks: FloatArray  # (5, 2): left eye, right eye, nose, mouth left, mouth right (as seen)
     det_score: float  # 0 to 1
+    page: int = 1  # of the file, from 1
 
 
 class Quality(NamedTuple):
@@ -198,15 +199,33 @@ class DetectOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoFaces:
-    """What reading one photo gave: its identity, its upright size in pixels, and its faces."""
+    """What reading one photo gave: its identity, its upright size in pixels, and its faces.
+
+    A file of several pages has the `pages`' width, height and turn, zeros for one that could not be read;
+    `width` and `height` are those of the first that could. `problem`: what is lacking of it, in words.
+    """
 
     content_hash: str  # hex XXH3-128 of the file's bytes
     width: int
     height: int
-    detections: tuple[Detection, ...]  # left to right: the position is the face_index
+    detections: tuple[Detection, ...]  # left to right, page by page: the position is the face_index
     turn: int = 0  # degrees clockwise by which the photo was turned beyond what its file states
     embeddings: Embeddings | None = None  # of the detections; only on request
     quality: tuple[Quality, ...] = ()  # of each face
+    pages: tuple[tuple[int, int, int], ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownFaces:
+    """The faces of a photo as stored, by face_index: `landmarks` (F, 5, 2), in pixels of the upright page.
+
+    `pages` they are on, and the `turns` of these, in degrees clockwise.
+    """
+
+    landmarks: FloatArray
+    pages: tuple[int, ...]
+    turns: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from photoage.export.crops import CutTask, FaceCrop, FacePlace, _tasks, _windows
 from photoage.faces.align import align_crop
 from photoage.faces.detector_files import default_detector
 from photoage.faces.read import ReadOptions, read_photo
-from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, RunCounts
+from photoage.records import Detection, Estimate, KnownFaces, PhotoFaces, PhotoFile, RunCounts
 from tests.conftest import ScannedLibrary
 from tests.decoded import decode_photo
 
@@ -227,7 +227,7 @@ def test_a_re_estimate_and_a_report_cut_the_crop_that_the_scan_cut(
     options = ReadOptions(default_detector(), 112)
     scanned = read_photo(str(path), options)
     (face,) = scanned.faces.detections
-    again = read_photo(str(path), options, landmarks=face.landmarks[None])
+    again = read_photo(str(path), options, known=KnownFaces(face.landmarks[None], (1,), (0,)))
     task = CutTask(scanned.file, 4000, 2600, face.landmarks[None], 112, 0, (0,))
     (report,) = cut_faces(task)
     assert report is not None

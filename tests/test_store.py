@@ -57,7 +57,7 @@ def test_a_photo_is_stored_with_its_faces(store: Store, path: Place) -> None:
     assert (first.x1, first.x2, first.det_score) == (10.0, 30.123, 0.877)
     assert (first.taken_at, first.detector, first.checkpoint) == ("2020-02-03T04:05:06", "scrfd", "first")
     assert (second.face_index, second.age, second.x1) == (1, 8.0, 11.0)
-    landmarks = store.known.stored_landmarks(photo_id)
+    landmarks = store.known.faces(photo_id).landmarks
     assert landmarks.shape == (2, 5, 2)
     assert landmarks.dtype == np.float32
     assert np.abs(landmarks[1] - detections(2)[1].landmarks).max() <= 0.005
@@ -71,7 +71,7 @@ def test_a_photo_without_faces_is_done(store: Store) -> None:
     photo_id = save(store, "/p/hill.jpg")
     assert known(store, "/p/hill.jpg").status == "done"
     assert known(store, "/p/hill.jpg").estimated
-    assert store.known.stored_landmarks(photo_id).shape == (0, 5, 2)
+    assert store.known.faces(photo_id).landmarks.shape == (0, 5, 2)
 
 
 def test_reading_a_photo_again_replaces_its_faces(store: Store, path: Place) -> None:
@@ -284,7 +284,7 @@ def test_an_exact_duplicate_has_the_same_faces_and_estimates(store: Store, path:
     assert run_sql(path, "SELECT count(*) FROM estimate WHERE NOT current") == [(4,)]
     assert (known(store, "/p/copy.jpg").content_hash, known(store, "/p/copy.jpg").mtime_ns) == ("c", 7)
     assert known(store, "/p/copy.jpg").estimated
-    assert np.array_equal(store.known.stored_landmarks(copy), store.known.stored_landmarks(source))
+    assert np.array_equal(store.known.faces(copy).landmarks, store.known.faces(source).landmarks)
     with opened(path, read_only=True) as engine:
         faces = [face._replace(path="", scanned_at="") for face in iter_faces(engine, FaceFilter())]
     assert faces[:2] == faces[2:]

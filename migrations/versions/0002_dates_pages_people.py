@@ -26,7 +26,7 @@ CREATE VIEW faces_view AS
 SELECT photo.path AS path, face.face_index AS face_index,
        estimate.age AS age, estimate.age_low AS age_low, estimate.age_high AS age_high,
        face.det_score AS det_score, face.x1 AS x1, face.y1 AS y1, face.x2 AS x2, face.y2 AS y2,
-       photo.width AS photo_width, photo.height AS photo_height,
+       {width} AS photo_width, {height} AS photo_height,
        photo.taken_at AS taken_at, photo.scanned_at AS scanned_at,
        detector.name AS detector, checkpoint.name AS checkpoint,
        photo.date_source AS date_source, COALESCE(person.name, '#' || person.id) AS person,
@@ -61,6 +61,9 @@ def upgrade() -> None:
     # Pages and turns.
     op.add_column("photo", sa.Column("pages", sa.JSON))
     op.add_column("photo", sa.Column("turn", sa.Integer, nullable=False, server_default="0"))
+    op.drop_index("ix_photo_unreadable", "photo")
+    faulty = sa.text("error_kind IS NOT NULL")  # those of which only a part could be read, too
+    op.create_index("ix_photo_error", "photo", ["path"], sqlite_where=faulty, postgresql_where=faulty)
     op.add_column("face", sa.Column("page", sa.Integer, nullable=False, server_default="1"))
 
     # Quality of faces.
@@ -134,7 +137,20 @@ def upgrade() -> None:
             ["person_id"], ["person.id"], name="fk_person_apart_person_id", ondelete="CASCADE"
         ),
     )
-    op.execute(FACES_VIEW.format(current="estimate.current = 1" if is_sqlite else "estimate.current"))
+    op.execute(
+        FACES_VIEW.format(
+            current="estimate.current = 1" if is_sqlite else "estimate.current",
+            width=_of_page("width", 0, is_sqlite),
+            height=_of_page("height", 1, is_sqlite),
+        )
+    )
+
+
+def _of_page(column: str, place: int, is_sqlite: bool) -> str:
+    """A size of the page that a face is on; files of one page have no list of them."""
+    path = f"json_extract(photo.pages, '$[' || (face.page - 1) || '][{place}]')"
+    found = path if is_sqlite else f"CAST(photo.pages -> (face.page - 1) ->> {place} AS INTEGER)"
+    return f"COALESCE({found}, photo.{column})"
 
 
 def downgrade() -> None:

@@ -27,8 +27,16 @@ from photoage.files import is_stream, replacing_binary
     metavar="PIXELS",
     help="Long side of the picture at most; text keeps its share of it.",
 )
+@click.option(
+    "--page",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="NUMBER",
+    help="Page of a file that has several.",
+)
 @global_options
-def show(context: Context, photo: str, output: str | None, launch: bool, max_size: int) -> None:
+def show(context: Context, photo: str, output: str | None, launch: bool, max_size: int, page: int) -> None:
     """Show a scanned PHOTO upright, with a box, the age and the 90 % interval of every face.
 
     The faces are those in the database: scan the photo first. Without -o the picture becomes a
@@ -52,9 +60,12 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
     if found.file.taken_at is not None:
         context.say(f"{photo}: taken {found.file.taken_at} (date from: {found.file.date_source})")
     content = BytesIO()
-    picture(found, max_size).save(content, "PNG")
+    picture(found, max_size, page).save(content, "PNG")
     if not found.faces:
         context.say(f"{photo}: no face was found in it")
+    elif others := sorted({face.page for face in found.faces} - {page}):
+        numbers = ", ".join(map(str, others))
+        context.say(f"{photo}: has faces on other pages, too (--page {numbers})")
     _deliver(context, content.getvalue(), output, launch)
 
 

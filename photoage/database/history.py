@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Engine,
-    literal,
     select,
 )
 
@@ -45,9 +44,10 @@ class RunRow(NamedTuple):
 
 
 def iter_errors(engine: Engine) -> Iterator[UnreadableRow]:
-    """Photos whose status is `unreadable`, by path."""
-    unreadable = Photo.status == literal("unreadable", literal_execute=True)  # as the index has it
-    photos = select(Photo.path, Photo.error_kind, Photo.error_message).where(unreadable).order_by(Photo.path)
+    """Photos that could not be read, or only in part (kind `incomplete`), by path."""
+    faulty = Photo.error_kind.is_not(None)  # as the index has it
+    photos = select(Photo.path, Photo.error_kind, Photo.error_message).order_by(Photo.path)
+    photos = photos.where(faulty, Photo.status != "missing")
     name = database_name(engine.url)
     with database_errors(name), engine.connect() as connection, reading(connection).execute(photos) as found:
         for path, kind, message in found:

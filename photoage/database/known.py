@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, case, column, exists
 from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import CheckpointRow, DamagedValueError, DetectorRow, EstimateRow, Face, Photo
 from photoage.errors import DatabaseError
-from photoage.records import FloatArray
+from photoage.records import KnownFaces
 
 STATEMENT_ROWS = 500  # rows of one statement
 SAME_CONTENT = 50  # copies of one photo that `by_content` gives at most
@@ -43,7 +43,6 @@ class KnownPhoto:
     detect_key: str | None
     error_kind: str | None
     sidecars: str | None
-    turn: int
     estimated: bool
 
 
@@ -230,13 +229,20 @@ class KnownPhotos:
         return [KnownPhoto(*row) for row in self.connection.execute(query)]
 
     @all_or_nothing
-    def stored_landmarks(self, photo_id: int) -> FloatArray:
-        """Landmarks (F, 5, 2) of a photo's faces, by face_index, in pixels of the upright photo."""
-        faces = select(Face.landmarks).where(Face.photo_id == photo_id).order_by(Face.face_index)
-        found = self.connection.scalars(faces).all()
+    def faces(self, photo_id: int) -> KnownFaces:
+        """A photo's faces, as stored."""
+        faces = (
+            select(Face.landmarks, Face.page, Photo.turn, Photo.pages)
+            .join(Photo, Photo.id == Face.photo_id)
+            .where(Face.photo_id == photo_id)
+            .order_by(Face.face_index)
+        )
+        found = self.connection.execute(faces).all()
         try:
-            return np.array(found, dtype=np.float32).reshape(-1, 5, 2)
-        except (TypeError, ValueError) as error:
+            landmarks = np.array([row.landmarks for row in found], dtype=np.float32).reshape(-1, 5, 2)
+            turns = tuple(row.pages[row.page - 1][2] if row.pages else row.turn for row in found)
+            return KnownFaces(landmarks, tuple(row.page for row in found), turns)
+        except (IndexError, TypeError, ValueError) as error:
             raise DamagedValueError("landmarks that are not five points") from error
 
 

@@ -144,7 +144,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         own_columns = [*_COLUMNS]
         if persons:
             own_columns[_PERSON] = _PERSON_OF_FACE
-        faces = _matching(connection, select(*own_columns, *columns), wanted)
+        faces = _matching(connection, select(*own_columns, Photo.pages, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(order, Photo.path, Face.face_index).limit(wanted.limit)
         detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
@@ -160,7 +160,18 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
                 face = FaceRow._make(own + names + rest)
                 if persons and face.person is not None:
                     face = face._replace(person=persons.get(row[_PERSON]))
-                yield face, row[len(FIELDS) :]
+                yield _on_its_page(face, row[len(FIELDS)]), row[len(FIELDS) + 1 :]
+
+
+def _on_its_page(face: FaceRow, pages: list[Any] | None) -> FaceRow:
+    """With the size of its page, where a file has several."""
+    if pages is None:
+        return face
+    try:
+        width, height, _ = pages[face.page - 1]
+    except (IndexError, TypeError, ValueError) as error:
+        raise DamagedValueError("a face on a page that the photo does not have") from error
+    return face._replace(photo_width=width, photo_height=height)
 
 
 def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:

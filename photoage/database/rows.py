@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import case
+
 from photoage.database.tables import Base, CheckpointRow, DetectorRow, EstimateRow, Face, Photo
-from photoage.records import Detection, DetectOptions, PhotoFile, Quality
+from photoage.records import Detection, DetectOptions, PhotoFaces, PhotoFile, Quality
 
 # What tells the rows of a table apart, however often a photo is stored.
 KEYS: dict[type[Base], tuple[str, ...]] = {
@@ -17,9 +19,15 @@ KEYS: dict[type[Base], tuple[str, ...]] = {
     EstimateRow: ("face_id", "checkpoint_id", "age_source"),
 }
 # What reading a photo's content gave, apart from its faces.
-CONTENT = ("content_hash", "width", "height", "turn", "detector_id", "detect_key")
-COPIED = (*CONTENT, "pages")
-DONE = {"status": "done", "error_kind": None, "error_message": None}
+CONTENT = ("content_hash", "width", "height", "turn", "pages", "detector_id", "detect_key")
+COPIED = (*CONTENT, "error_kind", "error_message")
+INCOMPLETE = "incomplete"  # the error kind of photos that are done, but of which a part is lacking
+IS_INCOMPLETE = Photo.error_kind == INCOMPLETE
+DONE = {
+    "status": "done",
+    "error_kind": case((IS_INCOMPLETE, Photo.error_kind)),
+    "error_message": case((IS_INCOMPLETE, Photo.error_message)),
+}
 
 
 def column_names(table: type[Base]) -> list[str]:
@@ -35,11 +43,25 @@ def date_columns(file: PhotoFile) -> dict[str, Any]:
     return {"sidecars": file.sidecars, "taken_at": file.taken_at, "date_source": file.date_source}
 
 
+def outcome_columns(faces: PhotoFaces) -> dict[str, Any]:
+    """A photo of which a part is lacking is done all the same; `photoage errors` lists it."""
+    kind = None if faces.problem is None else INCOMPLETE
+    pages = [list(page) for page in faces.pages] or None
+    return {"status": "done", "error_kind": kind, "error_message": faces.problem, "pages": pages}
+
+
+def of_copy(content: dict[str, Any]) -> dict[str, Any]:
+    """Of the errors of a photo, only what is lacking of its content holds for a copy."""
+    kept = content["error_kind"] == INCOMPLETE
+    return content if kept else content | {"error_kind": None, "error_message": None}
+
+
 def face_row(photo_id: int, index: int, face: Detection) -> dict[str, Any]:
     x1, y1, x2, y2 = map(rounded, face.bbox)
     return {
         "photo_id": photo_id,
         "face_index": index,
+        "page": face.page,
         "x1": x1,
         "y1": y1,
         "x2": x2,

@@ -22,6 +22,12 @@ class ScannedFile(NamedTuple):
     taken_at: PhotoDate | None = None
     date_source: str | None = None
     turn: int = 0  # degrees clockwise, beyond what the file states
+    pages: list[tuple[int, int, int]] | None = None  # width, height and turn, where there are several
+
+    def turn_of(self, page: int) -> int:
+        if self.pages is None:
+            return self.turn
+        return self.pages[page - 1][2] if page <= len(self.pages) else 0
 
     def difference(self, now: PhotoFile | WalkProblem) -> str | None:
         """Why the stored faces may not be those of the file any more, in words; None if they are.
@@ -37,7 +43,7 @@ class ScannedFile(NamedTuple):
 
 def scanned_files(engine: Engine, paths: Iterable[str]) -> dict[str, ScannedFile]:
     """Those of some hundred photos that the database has, by path."""
-    names = ("path", "size", "mtime_ns", "status", "taken_at", "date_source", "turn")
+    names = ("path", "size", "mtime_ns", "status", "taken_at", "date_source", "turn", "pages")
     photos = select(*(getattr(Photo, name) for name in names)).where(Photo.path.in_(paths))
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         return {row.path: ScannedFile(*row) for row in connection.execute(photos)}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-from sqlalchemy import Engine, and_, case, column, delete, insert, select, update, values
+from sqlalchemy import Engine, and_, case, column, delete, insert, or_, select, update, values
 from sqlalchemy.orm import aliased
 
 from photoage import __version__
@@ -27,12 +27,15 @@ from photoage.database.rows import (
     CONTENT,
     COPIED,
     DONE,
+    IS_INCOMPLETE,
     KEYS,
     column_names,
     columns_of,
     date_columns,
     detect_key_of,
     face_row,
+    of_copy,
+    outcome_columns,
     quality_row,
     rounded,
 )
@@ -192,10 +195,7 @@ class Store:
         if self.has_persons:
             remembered = Remembered(self._connection, [file.path for file, _, _ in photos])
         ids = self._put(
-            [
-                self._photo_row(file, **date_columns(file), **self._content(faces), **DONE)
-                for file, faces, _ in photos
-            ]
+            [self._photo_row(file, **date_columns(file), **self._content(faces)) for file, faces, _ in photos]
         )
         self._drop_faces(ids)
         rows = [
@@ -262,12 +262,13 @@ class Store:
         wanted = sorted({source for source, _ in copies})
         columns = columns_of(Photo, *COPIED)
         contents = {
-            row[0]: dict(zip(COPIED, row[1:], strict=True))
+            row[0]: of_copy(dict(zip(COPIED, row[1:], strict=True)))
             for chunk in chunks(wanted)
             for row in self._connection.execute(select(Photo.id, *columns).where(Photo.id.in_(chunk)))
         }
         rows = [
-            self._photo_row(file, **date_columns(file), **contents[source], **DONE) for source, file in copies
+            self._photo_row(file, **date_columns(file), **contents[source], status="done")
+            for source, file in copies
         ]
         ids = self._put(rows)
         pairs = [(copy, source) for copy, (source, _) in zip(ids, copies, strict=True) if copy != source]
@@ -325,7 +326,7 @@ class Store:
     @all_or_nothing
     def mark_present(self, photo_id: int) -> None:
         """A missing photo's file is back as it was, and so is the status that it had."""
-        before = case((Photo.error_kind.is_(None), "done"), else_="unreadable")
+        before = case((or_(Photo.error_kind.is_(None), IS_INCOMPLETE), "done"), else_="unreadable")
         photo = update(Photo).where(Photo.id == photo_id, Photo.status == "missing")
         self._connection.execute(photo.values(status=before))
 
@@ -337,7 +338,8 @@ class Store:
 
     def _content(self, faces: PhotoFaces) -> dict[str, Any]:
         own = {"detector_id": self.known.detector_id, "detect_key": self.detect_key}
-        return {name: own[name] if name in own else getattr(faces, name) for name in CONTENT}
+        row = {name: own[name] if name in own else getattr(faces, name) for name in CONTENT}
+        return row | outcome_columns(faces)
 
     def _photo_row(self, file: PhotoFile, **columns: Any) -> dict[str, Any]:
         return columns | {

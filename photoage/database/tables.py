@@ -242,10 +242,10 @@ class Photo(Base):
             postgresql_where=text("content_hash IS NOT NULL"),
         ),
         Index(
-            "ix_photo_unreadable",
+            "ix_photo_error",
             "path",
-            sqlite_where=text("status = 'unreadable'"),
-            postgresql_where=text("status = 'unreadable'"),
+            sqlite_where=text("error_kind IS NOT NULL"),
+            postgresql_where=text("error_kind IS NOT NULL"),
         ),
     )
 

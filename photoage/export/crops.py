@@ -54,11 +54,12 @@ class FacePlace:
     height: int
     landmarks: FloatArray
     turn: int = 0  # degrees clockwise that make the photo upright, beyond what its file states
+    page: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutTask:
-    """Faces of one photo to cut: everything that a worker needs to know."""
+    """Faces of one page of a photo to cut: everything that a worker needs to know."""
 
     file: PhotoFile
     width: int
@@ -68,6 +69,7 @@ class CutTask:
     margin: int
     positions: tuple[int, ...]  # of these faces among those asked for
     turn: int = 0
+    page: int = 1
 
 
 def iter_crops(
@@ -123,7 +125,8 @@ def cut_faces(task: CutTask) -> list[ImageArray | None]:
         raise DecodeError("changed", f"{path}: has changed since it was scanned")
     scale = min(1.0, max(_scale(points, task.frame) for points in task.landmarks))
     long_side = int(np.ceil(max(task.width, task.height) * scale))
-    photo = turn_photo(decode_bytes(data, path, DecodeOptions(pixels, min_long_side=long_side)), task.turn)
+    options = DecodeOptions(pixels, min_long_side=long_side)
+    photo = turn_photo(decode_bytes(data, path, options, task.page), task.turn)
     if (photo.width, photo.height) != (task.width, task.height):
         raise DecodeError("changed", f"{path}: is read with other dimensions than when it was scanned")
     crops: list[ImageArray | None] = []
@@ -148,11 +151,13 @@ def _stored_faces(engine: Engine, wanted: FaceFilter, rows: deque[FaceRow]) -> G
     from photoage.database.query import iter_with
     from photoage.database.tables import Face, Photo
 
-    found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Photo.turn, Face.landmarks)
-    for row, (size, mtime_ns, turn, landmarks) in found:
+    found = iter_with(engine, wanted, Photo.size, Photo.mtime_ns, Photo.turn, Photo.pages, Face.landmarks)
+    for row, (size, mtime_ns, turn, pages, landmarks) in found:
         rows.append(row)
         file = PhotoFile(row.path, size, mtime_ns)
-        yield FacePlace(file, row.photo_width, row.photo_height, stored_points(landmarks), turn)
+        points = stored_points(landmarks)
+        turn = pages[row.page - 1][2] if pages else turn
+        yield FacePlace(file, row.photo_width, row.photo_height, points, turn, row.page)
 
 
 def stored_points(landmarks: object) -> FloatArray:
@@ -176,16 +181,15 @@ def _windows(places: Iterable[FacePlace], length: int) -> Iterator[list[FacePlac
 
 
 def _tasks(window: Sequence[FacePlace], frame: int, margin: int) -> Iterator[CutTask]:
-    """One task per photo, in the order of their first faces."""
-    photos: dict[str, list[int]] = {}
+    """One task per page of a photo, in the order of their first faces."""
+    pages: dict[tuple[str, int], list[int]] = {}
     for position, place in enumerate(window):
-        photos.setdefault(place.file.path, []).append(position)
-    for positions in photos.values():
+        pages.setdefault((place.file.path, place.page), []).append(position)
+    for positions in pages.values():
         first = window[positions[0]]
         landmarks = np.stack([window[position].landmarks for position in positions])
-        yield CutTask(
-            first.file, first.width, first.height, landmarks, frame, margin, tuple(positions), first.turn
-        )
+        size, order = (first.width, first.height), tuple(positions)
+        yield CutTask(first.file, *size, landmarks, frame, margin, order, first.turn, first.page)
 
 
 def _settle(

@@ -49,15 +49,16 @@ def find_photo(engine: Engine, path: str) -> ShownPhoto:
     return ShownPhoto(file, list(iter_faces(engine, FaceFilter(path_glob=glob.escape(file.path)))))
 
 
-def picture(photo: ShownPhoto, max_size: int = MAX_SIZE) -> Image.Image:
-    """The upright photo with its faces, its long side from MIN_SIZE to `max_size` pixels.
+def picture(photo: ShownPhoto, max_size: int = MAX_SIZE, page: int = 1) -> Image.Image:
+    """The upright photo, or one page of it, with its faces, its long side from MIN_SIZE to `max_size` pixels.
 
     Raises `DecodeError`, or `PhotoageError` when it has another size than when it was scanned.
     """
-    faces, path = photo.faces, photo.file.path
+    faces, path = [face for face in photo.faces if face.page == page], photo.file.path
     pixels = max((face.photo_width * face.photo_height for face in faces), default=0)
     options = DecodeOptions(max(pixels, DecodeOptions().max_pixels), min_long_side=max_size)
-    decoded = turn_photo(decode_bytes(read_file(path)[1], path, options), photo.file.turn)
+    pixels_of_page = decode_bytes(read_file(path)[1], path, options, page)
+    decoded = turn_photo(pixels_of_page, photo.file.turn_of(page))
     if faces and (faces[0].photo_width, faces[0].photo_height) != (decoded.width, decoded.height):
         raise PhotoageError(f"{path}: has other dimensions than when it was scanned; scan it again")
     return draw_faces(_resized(decoded.rgb, max_size), faces)

@@ -73,10 +73,20 @@ def write_sidecars(
         files = scanned_files(engine, [faces[0].path for faces in photos])
         for faces in photos:
             path = sidecar_path(faces[0].path, folder)
+            problem = _later_pages(faces)
             try:
-                yield Sidecar(path, _write(path, faces, files.get(faces[0].path), refused, dry_run))
+                file = files.get(faces[0].path)
+                yield Sidecar(path, _write(path, faces, file, refused, dry_run), problem)
             except _LeftError as left:
                 yield Sidecar(path, "left", str(left))
+
+
+def _later_pages(faces: list[FaceRow]) -> str:
+    """That a sidecar cannot tell of some of the faces, in words; empty if it tells of all."""
+    later = [face for face in faces if face.page > 1]
+    if not later:
+        return ""
+    return f"{faces[0].path}: {len(later)} faces are on later pages, of which a sidecar cannot tell"
 
 
 class _LeftError(Exception):
@@ -105,6 +115,9 @@ def _write(
         raise _LeftError(f"{storage}: photos in object storage get no sidecars; export their faces to a file")
     if file is None or (difference := file.difference(examine(photo))) is not None:
         raise _LeftError(f"{photo}: {difference if file else 'no longer in the database'}")
+    faces = [face for face in faces if face.page == 1]
+    if not faces:
+        raise _LeftError(f"{photo}: its faces are on later pages, of which a sidecar cannot tell")
     try:
         orientation = with_turn(stored_orientation(photo), file.turn)
         existing = _read(path)

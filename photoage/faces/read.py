@@ -5,7 +5,7 @@ Every function takes plain records and returns plain records, so that any engine
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -23,15 +23,17 @@ from photoage.faces.search import search
 from photoage.faces.strata import span
 from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
-from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.photos.decode import DecodeOptions, decode_bytes, decode_pages
 from photoage.photos.orientation import turn_photo
 from photoage.records import (
     DATE_SOURCES,
     DecodedPhoto,
+    Detection,
     DetectOptions,
     Embeddings,
     FloatArray,
     ImageArray,
+    KnownFaces,
     PhotoFaces,
     PhotoFile,
     Quality,
@@ -94,41 +96,103 @@ def date_only(file: PhotoFile, options: ReadOptions) -> ReadPhoto:
 def read_photo(
     path: str,
     options: ReadOptions,
-    landmarks: FloatArray | None = None,
+    known: KnownFaces | None = None,
     hashes: Container[str] = frozenset(),
     sidecars: str = "",
-    turn: int = 0,
 ) -> ReadPhoto:
     """Decode one photo, date it, and cut the crops of its faces.
 
-    With `landmarks` (F, 5, 2) from an earlier scan, which turned the photo by `turn`, nothing is detected
-    and only the crops count. A photo whose content is among `hashes` is not even decoded. Raises
-    `DecodeError`.
+    With the faces `known` from an earlier scan, nothing is detected and only the crops count. A photo
+    whose content is among `hashes` is not even decoded. Of a file with several pages, those that fail
+    cost the others nothing. Raises `DecodeError`.
     """
     file, data = read_file(path, options.max_bytes)
     file = _dated(file, options, sidecars, data)
     digest = content_hash(data)
     if digest in hashes:
         return ReadPhoto(file, PhotoFaces(digest, 0, 0, ()), _no_crops(options), known=True)
-    if landmarks is not None:
-        photo = turn_photo(decode_bytes(data, path, DecodeOptions(options.max_pixels)), turn)
-        crops = _cut(photo, landmarks, options)
-        quality = _quality(crops, landmarks, options)
-        faces = PhotoFaces(digest, photo.width, photo.height, (), turn, quality=quality)
-        return ReadPhoto(file, faces, crops, spans=tuple(map(span, landmarks)))
-    wanted = DECODE_MARGIN * options.detect.det_size
+    if known is not None:
+        crops, marks = _cut_known(data, path, known, options), known.landmarks
+        faces = PhotoFaces(digest, 0, 0, (), quality=_quality(crops, marks, options))
+        return ReadPhoto(file, faces, crops, spans=tuple(map(span, marks)))
+    reduced = DecodeOptions(options.max_pixels, min_long_side=DECODE_MARGIN * options.detect.det_size)
+    pages = [
+        page if isinstance(page, DecodeError) else _read_page(page, data, path, options)
+        for page in decode_pages(data, path, reduced)
+    ]
+    read = [page for page in pages if isinstance(page, _Page)]
+    if not read:
+        raise next(page for page in pages if isinstance(page, DecodeError))
+    found = tuple(face for page in read for face in page.faces)
+    marks = np.array([face.landmarks for face in found], dtype=np.float32).reshape(-1, 5, 2)
+    crops = np.concatenate([page.crops for page in read])
+    sizes = tuple((0, 0, 0) if isinstance(page, DecodeError) else page.size for page in pages)
+    embeddings = None
+    if options.recogniser is not None:
+        embeddings = np.concatenate([page.embeddings for page in read if page.embeddings is not None])
+    faces = PhotoFaces(
+        digest,
+        *read[0].size[:2],
+        found,
+        read[0].size[2],
+        embeddings,
+        _quality(crops, marks, options),
+        sizes if len(pages) > 1 else (),
+        _lacking(pages),
+    )
+    return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=tuple(map(span, marks)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Page:
+    """What reading one page gave; most photos are one. `size`: upright width and height, and the turn."""
+
+    size: tuple[int, int, int]
+    faces: list[Detection]
+    crops: ImageArray
+    embeddings: Embeddings | None
+    problem: str | None
+
+
+def _read_page(photo: DecodedPhoto, data: bytes, path: str, options: ReadOptions) -> _Page:
     found = search(
         _detector(options),
-        decode_bytes(data, path, DecodeOptions(options.max_pixels, min_long_side=wanted)),
-        lambda: decode_bytes(data, path, DecodeOptions(options.max_pixels)),
+        photo,
+        lambda: decode_bytes(data, path, DecodeOptions(options.max_pixels), photo.page),
         options.detect,
     )
-    marks = np.array([face.landmarks for face in found.faces], dtype=np.float32).reshape(-1, 5, 2)
-    crops = _cut(found.photo, marks, options)
+    faces = [replace(face, page=photo.page) for face in found.faces if _is_whole(face, found.photo)]
+    marks = np.array([face.landmarks for face in faces], dtype=np.float32).reshape(-1, 5, 2)
+    size = (found.photo.width, found.photo.height, found.turn)
     embeddings = None if options.recogniser is None else _embed(found.photo, marks, options.recogniser)
-    size, quality = (found.photo.width, found.photo.height), _quality(crops, marks, options)
-    faces = PhotoFaces(digest, *size, tuple(found.faces), found.turn, embeddings, quality)
-    return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=tuple(map(span, marks)))
+    return _Page(size, faces, _cut(found.photo, marks, options), embeddings, photo.problem)
+
+
+def _is_whole(face: Detection, photo: DecodedPhoto) -> bool:
+    """Whether none of a face lies where a cut-off photo is lacking: its age would be that of half a face."""
+    if photo.sound is None:
+        return True
+    (x1, y1, x2, y2), (left, upper, right, lower) = face.bbox, photo.sound
+    return left <= x1 and upper <= y1 and x2 <= right and y2 <= lower
+
+
+def _lacking(pages: Sequence[_Page | DecodeError]) -> str | None:
+    """What is lacking of a photo, in words."""
+    told = [
+        f"page {number}: {problem}" if len(pages) > 1 else str(problem)
+        for number, page in enumerate(pages, start=1)
+        if (problem := page if isinstance(page, DecodeError) else page.problem) is not None
+    ]
+    return f"{told[0]} (and {len(told) - 1} more pages)" if len(told) > 1 else next(iter(told), None)
+
+
+def _cut_known(data: bytes, path: str, known: KnownFaces, options: ReadOptions) -> ImageArray:
+    """The crops of the known faces, which are in the order of their pages."""
+    crops = [_no_crops(options)]
+    for page, turn in dict.fromkeys(zip(known.pages, known.turns, strict=True)):
+        photo = turn_photo(decode_bytes(data, path, DecodeOptions(options.max_pixels), page), turn)
+        crops.append(_cut(photo, known.landmarks[[of == page for of in known.pages]], options))
+    return np.concatenate(crops)
 
 
 def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) -> PhotoFile:

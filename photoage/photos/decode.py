@@ -60,9 +60,8 @@ def decode_pages(
     with named_failures(data, name, options.max_pixels):
         readers = _readers(data, options)
     for number, read in enumerate(readers, start=1):
-        page_name = name if len(readers) == 1 else f"{name}: page {number}"
         try:
-            with named_failures(data, page_name, options.max_pixels):
+            with named_failures(data, name, options.max_pixels):
                 photo = replace(read(), page=number)
         except DecodeError as error:
             yield error

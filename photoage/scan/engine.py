@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from photoage.faces.read import ReadPhoto
 from photoage.pool import Outcome
-from photoage.records import Estimate, FloatArray, PhotoFile
+from photoage.records import Estimate, KnownFaces, PhotoFile
 
 if TYPE_CHECKING:
     from photoage.database.known import KnownPhoto
@@ -20,21 +20,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoTask:
-    """A photo to read. With `landmarks`, only its crops are needed; with one of `hashes`, nothing is.
+    """A photo to read. With `faces`, only their crops are needed; with one of `hashes`, nothing is.
 
     With `only_date`, nothing but its date is.
     """
 
     file: PhotoFile
     known: KnownPhoto | None = None
-    landmarks: FloatArray | None = None
+    faces: KnownFaces | None = None
     hashes: frozenset[str] = frozenset()
     only_date: bool = False
-
-    @property
-    def turn(self) -> int:
-        """Of the photo whose landmarks these are."""
-        return 0 if self.known is None else self.known.turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)

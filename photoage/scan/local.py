@@ -16,7 +16,7 @@ from photoage.faces.read import ReadOptions, ReadPhoto, date_only, hash_photo, r
 from photoage.faces.strata import strata
 from photoage.machine import available_cores
 from photoage.pool import Outcome, PhotoPool
-from photoage.records import Estimate, FloatArray, PhotoFile
+from photoage.records import Estimate, KnownFaces, PhotoFile
 from photoage.scan.device import check_driver, local_device
 from photoage.scan.engine import Finished, Looked, T, Task
 from photoage.scan.model_files import ScanModels
@@ -102,7 +102,7 @@ class LocalEngine:
         running = self._run()
         if not task.hashes:
             running.predictor.start()  # which is sure to be needed, and takes as long to load as many photos
-        return task.file, running.options, task.landmarks, task.hashes, False, task.turn
+        return task.file, running.options, task.faces, task.hashes, False
 
     def _run(self) -> _Running:
         """The models. They are there from the first photo on that is to be read, and not before."""
@@ -124,15 +124,14 @@ class LocalEngine:
 def run_task(
     file: PhotoFile,
     options: ReadOptions,
-    landmarks: FloatArray | None,
+    faces: KnownFaces | None,
     hashes: frozenset[str],
     only_date: bool,
-    turn: int = 0,
 ) -> ReadPhoto:
     """What a worker process does for a `PhotoTask`. Raises `DecodeError`."""
     if only_date:
         return date_only(file, options)
-    return read_photo(file.path, options, landmarks, hashes, file.sidecars, turn)
+    return read_photo(file.path, options, faces, hashes, file.sidecars)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from photoage.errors import CheckpointError, DetectorError, PhotoageError
 from photoage.faces.read import hash_photo
 from photoage.pool import Outcome, PhotoPool
-from photoage.records import PhotoFile
+from photoage.records import KnownFaces, PhotoFile
 from photoage.scan.local import estimate, read_options, run_task
 from photoage.scan.model_files import ScanModels, resolve_models
 from photoage.scan.options import ScanOptions
@@ -47,10 +47,9 @@ class Job:
 def row(
     number: int,
     file: PhotoFile,
-    landmarks: Any = None,
+    faces: KnownFaces | None = None,
     hashes: Iterable[str] = (),
     only_date: bool = False,
-    turn: int = 0,
 ) -> Column:
     """What an actor needs to know of the photo with this number in its round. Paths may be any bytes."""
     return {
@@ -58,8 +57,8 @@ def row(
         "path": os.fsencode(file.path),
         "sidecars": os.fsencode(file.sidecars),
         "only_date": only_date,
-        "turn": turn,
-        "landmarks": None if landmarks is None else landmarks.tobytes(),
+        "landmarks": None if faces is None else faces.landmarks.tobytes(),
+        "pages": None if faces is None else np.array([faces.pages, faces.turns], np.int32).tobytes(),
         "hashes": " ".join(hashes),
     }
 
@@ -102,10 +101,13 @@ class ReadActor(_FileActor):
         return self._run(run_task, table)
 
     def _arguments(self, row: Column) -> tuple[Any, ...]:
-        marks = row["landmarks"]
-        landmarks = None if marks is None else np.frombuffer(marks, np.float32).reshape(-1, 5, 2)
+        faces = None
+        if row["landmarks"] is not None:
+            landmarks = np.frombuffer(row["landmarks"], np.float32).reshape(-1, 5, 2)
+            pages, turns = np.frombuffer(row["pages"], np.int32).reshape(2, -1).tolist()
+            faces = KnownFaces(landmarks, tuple(pages), tuple(turns))
         file = PhotoFile(os.fsdecode(row["path"]), 0, 0, os.fsdecode(row["sidecars"]))
-        return file, self._options, landmarks, frozenset(row["hashes"].split()), row["only_date"], row["turn"]
+        return file, self._options, faces, frozenset(row["hashes"].split()), row["only_date"]
 
 
 class EstimateActor:

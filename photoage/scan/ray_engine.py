@@ -82,7 +82,7 @@ class RayEngine:
 
     def _read(self, group: list[PhotoTask]) -> Iterator[list[Finished[Task]]]:
         rows = [
-            row(number, task.file, task.landmarks, task.hashes, task.only_date, task.turn)
+            row(number, task.file, task.faces, task.hashes, task.only_date)
             for number, task in enumerate(group)
         ]
         stages = (ReadActor, EstimateActor) if self._device() == "cuda" else (ScanActor,)

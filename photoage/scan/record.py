@@ -82,7 +82,7 @@ class Record:
                 copy = Planned(photo.file, task.known, Action.COMPARE)
                 copies.append((copy, photo.faces.content_hash))
                 self._took[photo.file.path] = outcome.seconds
-            elif task.landmarks is None:
+            elif task.faces is None:
                 fresh.append((photo.file, photo.faces, estimates))
                 _tell(photo.file, "read", outcome.seconds, len(estimates))
             else:

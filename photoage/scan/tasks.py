@@ -60,8 +60,8 @@ class Tasks:
             if self._started == self._limit:
                 continue  # only dates are taken from here on
             self._started += 1
-            landmarks = None
+            faces = None
             if photo.action is Action.ESTIMATE and photo.known is not None:
-                landmarks = self._known.stored_landmarks(photo.known.id)
+                faces = self._known.faces(photo.known.id)
             self._in_flight.add(photo.file)
-            yield PhotoTask(photo.file, photo.known, landmarks, photo.hashes)
+            yield PhotoTask(photo.file, photo.known, faces, photo.hashes)
