@@ -62,7 +62,7 @@ def test_a_photo_is_stored_with_its_faces(store: Store, path: Place) -> None:
     assert landmarks.dtype == np.float32
     assert np.abs(landmarks[1] - detections(2)[1].landmarks).max() <= 0.005
     assert known(store, LATIN) == KnownPhoto(
-        photo_id, LATIN, 100, 1, "done", "c", store.known.detector_id, DetectOptions().key, None, "", 0, True
+        photo_id, LATIN, 100, 1, "done", "c", store.known.detector_id, DetectOptions().key, None, "", True
     )
     assert_sound(path)
 
