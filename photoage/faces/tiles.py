@@ -1,7 +1,7 @@
 """Small faces of large and long photos, found in overlapping tiles.
 
 SCRFD-500M finds 97 % of faces that have 22 pixels in its view, 57 % of those with 18 and 12 % of those with
-14. In between, whether a face is found depends on how it lies on the network's grid of 8 pixels: a larger
+14. In between, it probably depends on how a face lies on the network's grid of 8 pixels: a larger
 view may then find fewer faces than a smaller one. In a view of 640 pixels of a photo of 4,000, 22 pixels are
 a face of 140; of a panorama of 20,000, one of 690.
 """
