@@ -36,6 +36,11 @@ PHOTO = (
     " detector_id, detect_key, scan_run_id, scanned_at"
 )
 
+RUN = (
+    "id, started_at, status, roots, options, detector_id, checkpoint_id, version, photos_seen, unchanged,"
+    " done, unreadable, missing, relinked, duplicates, re_estimated, faces"
+)
+
 
 def generate(file: Path, faces: int, seed: int = 1) -> None:
     """Fill a new database with random photos, folder by folder in no particular order."""
@@ -54,9 +59,7 @@ def generate(file: Path, faces: int, seed: int = 1) -> None:
             (json.dumps(_residuals(random)),),
         )
         run = (1, "2026-01-01T00:00:00Z", "finished", "[]", "{}", 1, 1, "0", *[0] * 9)
-        connection.execute(
-            f"INSERT INTO scan_run VALUES (?, ?, NULL, {', '.join('?' * (len(run) - 2))})", run
-        )
+        connection.execute(f"INSERT INTO scan_run ({RUN}) VALUES ({', '.join('?' * len(run))})", run)
         marks = ", ".join("?" * 15)
         connection.executemany(f"INSERT INTO photo ({PHOTO}) VALUES ({marks})", _photos(random, len(counts)))
         photo_ids = np.repeat(np.arange(1, len(counts) + 1), counts)
