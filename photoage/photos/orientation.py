@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from photoage.errors import DecodeError
+from photoage.photos import raw
 from photoage.photos.formats import FAILURES, HEAD, Format, identify, open_heif, opener
 from photoage.records import Box, DecodedPhoto, ImageArray
 
@@ -66,6 +67,8 @@ def stored_orientation(path: str) -> int:
             if kind is None:
                 raise DecodeError("unsupported", f"{path}: not an image in a known format")
             file.seek(0)
+            if kind is Format.RAW:
+                return raw.stored_orientation(file.read())
             # Pillow's AVIF plugin hides EXIF's orientation behind the container's; libheif tells both.
             with (open_heif if kind is Format.AVIF else opener(kind))(file) as image:
                 return _orientation(image)

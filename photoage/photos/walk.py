@@ -6,6 +6,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from photoage.paths import absolute, is_remote
@@ -18,7 +20,22 @@ from photoage.records import PhotoFile, WalkProblem
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".webp", ".tif", ".tiff"}
     | {".bmp", ".gif", ".mpo", ".avif", ".heic", ".heif", ".hif"}
+    | {".jp2", ".j2k", ".jpx", ".jpf", ".psd"}
 )
+JXL_SUFFIXES = frozenset({".jxl"})
+RAW_SUFFIXES = frozenset(
+    {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw"}
+)
+# With a picture of the same name beside it, a RAW file is passed over: it is the same photo.
+DEVELOPED_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"})
+
+
+@cache
+def photo_suffixes() -> frozenset[str]:
+    """Of the formats that can be read with the packages that are installed."""
+    more = {"rawpy": RAW_SUFFIXES, "pillow_jxl": JXL_SUFFIXES}
+    return PHOTO_SUFFIXES.union(*(suffixes for package, suffixes in more.items() if find_spec(package)))
+
 
 # Folders that NAS systems, desktops and archivers fill with thumbnails, waste and copies; hidden ones
 # (`.Trashes`, `._*`, `.thumbnails`) are skipped as such.
@@ -185,7 +202,7 @@ class _Walker:
                 return False
             if is_folder:
                 return path not in self.roots  # which is walked by itself
-            return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+            return os.path.splitext(name)[1].lower() in photo_suffixes()
 
         for entry in remote.walk(root, is_wanted):
             if entry.path not in self._given_files:
@@ -294,6 +311,7 @@ class _Walker:
                         found.append(entry.path + os.sep if is_folder else entry.path)
         except OSError as error:
             yield _problem(folder, error)
+        found = _without_developed_raws(found)
         found.sort()
         sidecars = FolderSidecars(names)
         yield from (_Entry(path, sidecars) for path in found)
@@ -301,7 +319,7 @@ class _Walker:
     def _classify(self, entry: os.DirEntry[str]) -> tuple[bool, bool]:
         """Whether the entry is a folder to enter; whether it is a candidate photo. Never blocks."""
         follow = self.options.follow
-        has_suffix = os.path.splitext(entry.name)[1].lower() in PHOTO_SUFFIXES
+        has_suffix = os.path.splitext(entry.name)[1].lower() in photo_suffixes()
         try:
             if entry.is_dir(follow_symlinks=follow):
                 return True, False
@@ -326,6 +344,16 @@ class _Walker:
 
     def _excluded(self, path: str, root: str, is_folder: bool) -> bool:
         return self._exclude is not None and self._exclude.matches(path, root, is_folder)
+
+
+def _without_developed_raws(paths: list[str]) -> list[str]:
+    """The paths of a folder without RAW files that lie beside a JPEG or HEIC file of the same name."""
+    named = [(path, *os.path.splitext(path)) for path in paths]
+    raws = {path: stem for path, stem, suffix in named if suffix.lower() in RAW_SUFFIXES}
+    if not raws:
+        return paths
+    developed = {stem.lower() for _, stem, suffix in named if suffix.lower() in DEVELOPED_SUFFIXES}
+    return [path for path in paths if path not in raws or raws[path].lower() not in developed]
 
 
 def _is_junk(name: str) -> bool:
