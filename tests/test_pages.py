@@ -77,6 +77,12 @@ def test_jpeg_2000_and_jpeg_xl(portraits: list[Image.Image], suffix: str) -> Non
     assert np.abs(photo.rgb.astype(int) - np.asarray(portraits[0])).mean() < 4
 
 
+def test_exported_crops_are_no_photos(tmp_path: Path) -> None:
+    for name in ("034.2_IMG_1234_5f3a90c1_0.jpg", "IMG_1234.jpg"):
+        (tmp_path / name).touch()
+    assert [Path(entry.path).name for entry in walk([str(tmp_path)])] == ["IMG_1234.jpg"]
+
+
 def test_a_raw_file_beside_its_jpeg_is_passed_over(tmp_path: Path) -> None:
     pytest.importorskip("rawpy")
     for name in ("a.CR2", "A.jpg", "b.nef", "b.heic", "c.dng", "d.arw", "d.txt"):

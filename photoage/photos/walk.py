@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ RAW_SUFFIXES = frozenset(
 )
 # With a picture of the same name beside it, a RAW file is passed over: it is the same photo.
 DEVELOPED_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"})
+
+
+OWN_CROP = re.compile(r"\d{3}\.\d_.+_[0-9a-f]{8}_\d+\.jpg")  # as export/crop_files.py names them
 
 
 @cache
@@ -303,7 +307,7 @@ class _Walker:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if _is_junk(entry.name):
+                    if _is_junk(entry.name) or OWN_CROP.fullmatch(entry.name):
                         continue
                     names.append(entry.name)
                     is_folder, is_candidate = self._classify(entry)
