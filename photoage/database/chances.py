@@ -121,6 +121,15 @@ def _cases(
             yield and_(by_checkpoint, alike), ranges
     others = ~and_(face, EstimateRow.checkpoint_id.in_(known))
     width = EstimateRow.age_high - EstimateRow.age_low
+    if math.isinf(low) or math.isinf(high):
+        # With one bound, the chance is that of one standard normal quantile: no classes are needed.
+        far = EstimateRow.age - low if math.isinf(high) else high - EstimateRow.age
+        deviations = NormalDist().inv_cdf(min(chance, 1 - 1e-9)) / DEVIATIONS
+        least, most = (low, math.inf) if math.isinf(high) else (-math.inf, high)
+        whole = (float(GRID[0]), float(GRID[-1]))
+        sure = (max(least, whole[0]), min(most, whole[1]))
+        yield and_(others, far >= deviations * width), [sure if chance >= 0.5 else whole]
+        return
     for least, most in zip(WIDTHS, (*WIDTHS[1:], math.inf), strict=True):
         typical = least if math.isinf(most) else (least + most) / 2
         wide = width >= least if math.isinf(most) else and_(width >= least, width < most)
