@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -36,17 +37,33 @@ from photoage.people.refresh import refresh_persons
 from photoage.records import Estimate
 
 
-@pytest.fixture
-def place(new_database: Callable[[], Place]) -> Place:
-    place = new_database()
-    store_family(place)
-    return place
+@pytest.fixture(scope="module")
+def prepared(new_database: Callable[[], Place]) -> dict[str, Path]:
+    """SQLite's files of a library at some stage, which are copied for each test."""
+    return {}
 
 
 @pytest.fixture
-def found(place: Place) -> Place:
-    find(place)
-    return place
+def make(
+    new_database: Callable[[], Place], prepared: dict[str, Path], tmp_path: Path
+) -> Callable[[str, Callable[[Place], None]], Place]:
+    """Gives a database on which something was done, done once for all tests where files can be copied."""
+
+    def made(stage: str, do: Callable[[Place], None]) -> Place:
+        place = prepared.get(stage) or new_database()
+        if stage not in prepared:
+            do(place)
+            if not isinstance(place, Path):
+                return place
+            prepared[stage] = place
+        return Path(shutil.copy(place, tmp_path / f"{stage}.db"))
+
+    return made
+
+
+@pytest.fixture
+def place(make: Callable[[str, Callable[[Place], None]], Place]) -> Place:
+    return make("family", store_family)
 
 
 def find(place: Place, *, anew: bool = False) -> FoundPersons:
@@ -68,12 +85,18 @@ def number_of(connection: Connection, name: str) -> int:
 
 
 @pytest.fixture
-def named(found: Place) -> Place:
-    with changing(found) as connection:
-        for name in FAMILY:
-            name_person(connection, number_of(connection, name), name.title())
-        refresh_persons(connection)
-    return found
+def named(make: Callable[[str, Callable[[Place], None]], Place]) -> Place:
+    """The family, found and named."""
+
+    def name(place: Place) -> None:
+        store_family(place)
+        find(place)
+        with changing(place) as connection:
+            for each in FAMILY:
+                name_person(connection, number_of(connection, each), each.title())
+            refresh_persons(connection)
+
+    return make("named", name)
 
 
 def expected() -> dict[str, set[str]]:
@@ -346,7 +369,7 @@ def test_questions_can_be_about_a_person_at_an_age(named: Place) -> None:
             count_faces(engine, FaceFilter(persons=("Nobody",)))
 
 
-def test_questions_can_be_about_what_single_faces_show(named: Place, place: Place) -> None:
+def test_questions_can_be_about_what_single_faces_show(named: Place) -> None:
     single = rows(named, age_source="face")
     assert {row.age_source for row in single} == {"face"}
     assert len(single) == len(rows(named))

@@ -34,17 +34,17 @@ STAR = 10
 class GroupingOptions:
     """What counts as one person. Measured on FG-NET's people among strangers of LFW (docs/people.md)."""
 
-    threshold: float = 0.31  # similarity from which two groups are one person, among up to FEW faces
+    threshold: float = 0.29  # similarity from which two groups are one person, among up to FEW faces
     per_tenfold: float = 0.03  # more for each tenfold of faces beyond: more strangers, more lookalikes
-    per_error: float = 0.06  # less for each standard error by which birth years differ beyond one,
+    per_error: float = 0.1  # less for each standard error by which birth years differ beyond one,
     most_errors: float = 3.0  # ... up to so many
-    per_year: float = 0.006  # more for each year of age between faces whose birth years agree,
+    per_year: float = 0.005  # more for each year of age between faces whose birth years agree,
     most_years: float = 25.0  # ... up to so many
     apart: float = 4.0  # standard errors from which two groups cannot be one person,
     alike: float = 0.75  # ... unless they are so similar: one picture, of which one date is false
-    alone: float = 0.14  # more for single faces, less so the more faces both groups have
+    alone: float = 0.12  # more for single faces, less so the more faces both groups have
     neighbours: int = 24  # nearest neighbours of a face that are looked at
-    floor: float = 6.0  # years: the standard error that any number of estimates by one model has in common
+    floor: float = 5.0  # years: the standard error that any number of estimates by one model has in common
 
 
 @dataclass(slots=True, eq=False)
