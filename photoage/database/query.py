@@ -116,8 +116,8 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         found = select(func.count()).select_from(EstimateRow)
         if _only_estimates(wanted):
-            # Ages alone are counted in their index. Intervals are not in it: reading all is faster.
-            column: Callable[[Any], Any] = _indexed if wanted.max_interval is None else unindexed
+            # Ages alone are counted in their index. Where intervals or strata count, reading all is faster.
+            column: Callable[[Any], Any] = _indexed if indexed else unindexed
             chances = chances_of(connection, wanted)
             tests = _tests(wanted, _ranges(connection, wanted, chances), column, chances)
             found = found.where(column(_shown(wanted)), *tests)
