@@ -117,6 +117,7 @@ def count_faces(engine: Engine, wanted: FaceFilter) -> int:
         found = select(func.count()).select_from(EstimateRow)
         if _only_estimates(wanted):
             # Ages alone are counted in their index. Where intervals or strata count, reading all is faster.
+            indexed = wanted.max_interval is None and wanted.prob is None
             column: Callable[[Any], Any] = _indexed if indexed else unindexed
             chances = chances_of(connection, wanted)
             tests = _tests(wanted, _ranges(connection, wanted, chances), column, chances)
