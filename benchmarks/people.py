@@ -51,9 +51,8 @@ def embeddings_of(who: np.ndarray, rng: np.random.Generator) -> Embeddings:
         part = who[start : start + BLOCK]
         noise = rng.standard_normal((len(part), DIMENSIONS), dtype=np.float32)
         noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-        vectors = np.where(
-            (part >= 0)[:, None], np.sqrt(SAME) * centres[np.maximum(part, 0)] + np.sqrt(1 - SAME) * noise, noise
-        )
+        own = np.sqrt(SAME) * centres[np.maximum(part, 0)] + np.sqrt(1 - SAME) * noise
+        vectors = np.where((part >= 0)[:, None], own, noise)
         found[start : start + len(part)] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return found
 

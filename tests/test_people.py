@@ -468,6 +468,8 @@ def test_commands_name_merge_split_date_and_forget(tmp_path: Path) -> None:
     ages = run("query", "--person", "Anna", "--min-age", "4", "--max-age", "5", "--csv").stdout.splitlines()
     assert len(ages) == 2
     assert ",Anna,birth,1" in ages[1]
+    assert "Anna" in run("stats", "--people").stdout
+    assert '"people"' in run("stats", "--people", "--json").stdout
     run("people", "split", "Carl", path_of(1960, "carl"), path_of(1964, "carl"), "--name", "Dora")
     assert "2 faces" in run("people", "show", "Dora").stdout
     assert "not in this photo" in run("people", "split", "Carl", path_of(1960, "carl"), status=2).stderr

@@ -67,10 +67,10 @@ def list_(context: Context, as_json: bool) -> None:
     Example:
       photoage people list
     """
-    from photoage.database.persons import list_persons
+    from photoage.database.persons import stored_persons
 
-    with _looking(context) as connection:
-        persons = list_persons(connection)
+    with context.reading() as engine:
+        persons = stored_persons(engine)
     if as_json:
         print_json([person._asdict() for person in persons])
     elif not print_rows(COLUMNS, map(_cells, persons)):

@@ -24,8 +24,9 @@ BAR = 40  # characters of the longest bar
     show_default=True,
     help="List this many folders, those with the most faces. JSON has them all.",
 )
+@click.option("--people", is_flag=True, help="Also persons, those with most faces first.")
 @global_options
-def stats(context: Context, as_json: bool, folders: int) -> None:
+def stats(context: Context, as_json: bool, folders: int, people: bool) -> None:
     """Show how many photos and faces there are, by age, year and folder.
 
     \b
@@ -33,10 +34,14 @@ def stats(context: Context, as_json: bool, folders: int) -> None:
       photoage stats
       photoage stats --json
     """
+    from photoage.database.persons import stored_persons
     from photoage.database.stats import library_stats
 
+    persons = []
     with context.reading() as engine:
         counted = library_stats(engine)
+        if people:
+            persons = stored_persons(engine)
     if as_json:
         print_json(
             {
@@ -47,10 +52,17 @@ def stats(context: Context, as_json: bool, folders: int) -> None:
                 "ages": [age_bin._asdict() for age_bin in counted.ages],
                 "years": [year._asdict() for year in counted.years],
                 "folders": [folder._asdict() for folder in counted.folders],
+                **({"people": [person._asdict() for person in persons]} if people else {}),
             }
         )
     else:
         _show(counted, folders)
+        if persons:
+            print_line()
+            print_line(f"{'Person':<11} {'faces':>10} {'photos of':>10}")
+        for person in persons:
+            years = "-".join(dict.fromkeys(date[:4] for date in (person.first, person.last) if date))
+            print_line(f"{'':<11} {person.faces:>10,} {years:>10}  {person.label}")
 
 
 def _show(counted: LibraryStats, folders: int) -> None:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Text, exists, func, select, type_coerce
+from sqlalchemy import Connection, Engine, Text, exists, func, select, type_coerce
 
+from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import Face, Person, PersonFace, Photo
 from photoage.errors import UsageError
 
@@ -70,6 +71,12 @@ def list_persons(connection: Connection, ids: Iterable[int] | None = None) -> li
     if ids is not None:
         persons = persons.where(Person.id.in_(list(ids)))
     return [PersonRow._make(row) for row in connection.execute(persons)]
+
+
+def stored_persons(engine: Engine) -> list[PersonRow]:
+    """All persons, those with most faces first. Raises `DatabaseError`."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        return list_persons(connection)
 
 
 def find_person(connection: Connection, text: str) -> int:

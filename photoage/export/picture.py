@@ -111,12 +111,13 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, long_side: int) -> None:
 
 
 class _Label:
-    """The age and, smaller, the interval of one face, on a dark plate."""
+    """The age and, smaller, the person and the interval of one face, on a dark plate."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, face: FaceRow, box: Box, long_side: int) -> None:
         size = min(max((box[2] - box[0]) * 0.2, long_side / 75), long_side / 36)
         self.box = box
-        self.age, self.interval = f"{face.age:.0f}", f"{face.age_low:.0f}-{face.age_high:.0f}"
+        name = f"{face.person} " if face.person else ""
+        self.age, self.interval = f"{face.age:.0f}", f"{name}{face.age_low:.0f}-{face.age_high:.0f}"
         self.large = ImageFont.load_default(size * 1.15)
         self.small = ImageFont.load_default(size * 0.8)
         self.gap = size * 0.35
