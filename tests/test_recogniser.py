@@ -130,7 +130,7 @@ def test_a_photo_that_is_gone_or_changed_costs_no_other(library: Path, tmp_path:
 @pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_from_there(library: Path, tmp_path: Path) -> None:
     place = tmp_path / "photoage.db"
-    for number in range(3, 160):
+    for number in range(3, 80):
         data = bytearray((library / "0.jpg").read_bytes())
         (library / f"{number}.jpg").write_bytes(bytes(data) + number.to_bytes(2, "big"))
     runner(place)("scan", "-j", "1", str(library))
@@ -142,8 +142,8 @@ def test_killed_in_the_middle_it_goes_on_from_there(library: Path, tmp_path: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = vectors(place)
-    assert 0 < before <= 160
+    assert 0 < before <= 80
     runner(place)("people", "find", "-j", "1")
-    assert vectors(place) == 160
-    assert run_sql(place, "SELECT count(DISTINCT face_id) FROM embedding") == [(160,)]
+    assert vectors(place) == 80
+    assert run_sql(place, "SELECT count(DISTINCT face_id) FROM embedding") == [(80,)]
     assert_sound(place)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from photoage.database.connect import reading
+from photoage.database.connect import ROWS_FETCHED
 from photoage.database.known import chunks
 from photoage.database.tables import Embedding, EstimateRow, Face, Person, PersonApart, PersonFace, Photo
 from photoage.faces.recogniser import DIMENSIONS
@@ -164,7 +164,8 @@ def _rows(connection: Connection) -> Result[Any]:
         .outerjoin(PersonFace, PersonFace.face_id == Face.id)
         .order_by(Embedding.face_id)
     )
-    return reading(connection).execute(faces)
+    # Of this statement alone: the connection goes on to write.
+    return connection.execute(faces.execution_options(yield_per=ROWS_FETCHED, binary=True))
 
 
 def _store(connection: Connection, ids: Ids, faces: FaceSet, found: Ids) -> tuple[int, int]:
