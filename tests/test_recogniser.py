@@ -21,7 +21,7 @@ from photoage.faces.read import embed_stored
 from photoage.faces.recogniser import DIMENSIONS, Recogniser, default_recogniser
 from photoage.photos.content import content_hash
 from photoage.photos.decode import DecodeOptions, decode_bytes
-from photoage.records import Embeddings, FloatArray, ImageArray
+from photoage.records import Embeddings, FloatArray, ImageArray, KnownFaces
 
 HOPPER = "people/grace_hopper.jpg"
 HOPPER_TOO = "albums/1984 à Washington/Grace Hopper, née Murray 🎖️.jpg"
@@ -70,12 +70,12 @@ def test_a_file_that_is_no_recogniser_is_refused(tmp_path: Path) -> None:
 
 def test_stored_faces_are_those_of_the_photo_as_it_was_scanned(sample_library: Path) -> None:
     file = sample_library / HOPPER
-    points = landmarks(pixels(file))
+    known = KnownFaces(landmarks(pixels(file)), (1,), (0,))
     digest = content_hash(file.read_bytes())
-    found = embed_stored(str(file), digest, points, 0, default_recogniser(), DecodeOptions())
+    found = embed_stored(str(file), digest, known, default_recogniser(), DecodeOptions())
     assert found[0] @ embedding(pixels(file)) > 0.999
     with pytest.raises(DecodeError) as raised:
-        embed_stored(str(file), "0" * 32, points, 0, default_recogniser(), DecodeOptions())
+        embed_stored(str(file), "0" * 32, known, default_recogniser(), DecodeOptions())
     assert raised.value.kind == "changed"
 
 

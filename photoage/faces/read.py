@@ -200,17 +200,21 @@ def _dated(file: PhotoFile, options: ReadOptions, sidecars: str, data: bytes) ->
 
 
 def embed_stored(
-    path: str, digest: str, landmarks: FloatArray, turn: int, recogniser: DetectorFile, options: DecodeOptions
+    path: str, digest: str, known: KnownFaces, recogniser: DetectorFile, options: DecodeOptions
 ) -> Embeddings:
-    """Embeddings of the faces that were stored for a photo, in the order of their `landmarks` (F, 5, 2).
+    """Embeddings of the faces that were stored for a photo, in their order (which is that of the pages).
 
-    `digest`: the content hash of the photo that they are of; `turn`: how it was turned then. Raises
-    `DecodeError`, of the kind `changed` when the file holds something else.
+    `digest`: the content hash of the photo that they are of. Raises `DecodeError`, of the kind `changed`
+    when the file holds something else.
     """
     _, data = read_file(path, options.max_pixels * BYTES_PER_PIXEL)
     if content_hash(data) != digest:
         raise DecodeError("changed", f"{path}: changed since it was scanned; scan it again")
-    return _embed(turn_photo(decode_bytes(data, path, options), turn), landmarks, recogniser)
+    found = [np.empty((0, DIMENSIONS), dtype=np.float16)]
+    for page, turn in dict.fromkeys(zip(known.pages, known.turns, strict=True)):
+        photo = turn_photo(decode_bytes(data, path, options, page), turn)
+        found.append(_embed(photo, known.landmarks[[of == page for of in known.pages]], recogniser))
+    return np.concatenate(found)
 
 
 def _embed(photo: DecodedPhoto, landmarks: FloatArray, recogniser: DetectorFile) -> Embeddings:

@@ -16,6 +16,7 @@ from photoage.faces.detector_files import DetectorFile
 from photoage.faces.read import embed_stored
 from photoage.photos.decode import DecodeOptions
 from photoage.pool import PhotoPool
+from photoage.records import KnownFaces
 
 PAGE = 200  # photos looked up together
 COMMITTED = 50  # photos after which what was computed is kept
@@ -27,9 +28,10 @@ class StoredFaces(NamedTuple):
 
     path: str
     digest: str
-    turn: int
     faces: list[int]
     landmarks: list[list[list[float]]]
+    pages: list[int]
+    turns: list[int]
 
 
 @dataclass(slots=True)
@@ -95,7 +97,8 @@ def embed_faces(
 
 def _arguments(photo: StoredFaces, options: EmbedOptions) -> tuple[Any, ...]:
     landmarks = np.array(photo.landmarks, dtype=np.float32).reshape(-1, 5, 2)
-    return photo.path, photo.digest, landmarks, photo.turn, options.recogniser, options.decode
+    known = KnownFaces(landmarks, tuple(photo.pages), tuple(photo.turns))
+    return photo.path, photo.digest, known, options.recogniser, options.decode
 
 
 def _has_none(recogniser: int) -> ColumnElement[bool]:
@@ -112,16 +115,21 @@ def _lacking(connection: Connection, recogniser: int) -> Iterator[list[StoredFac
     last = 0
     while True:
         lacking = exists().where(Face.photo_id == Photo.id, _has_none(recogniser))
-        photos = select(Photo.id, Photo.path, Photo.content_hash, Photo.turn).where(Photo.id > last, lacking)
-        photos = photos.where(Photo.status == "done").order_by(Photo.id).limit(PAGE)
-        found = connection.execute(photos).all()
+        photos = select(Photo.id, Photo.path, Photo.content_hash, Photo.turn, Photo.pages)
+        photos = photos.where(Photo.id > last, lacking, Photo.status == "done")
+        found = {row.id: row for row in connection.execute(photos.order_by(Photo.id).limit(PAGE))}
         if not found:
             return
-        last = found[-1].id
-        page = {row.id: StoredFaces(row.path, row.content_hash or "", row.turn, [], []) for row in found}
-        faces = select(Face.photo_id, Face.id, Face.landmarks)
-        faces = faces.where(Face.photo_id.in_(page), _has_none(recogniser))
-        for photo, face, landmarks in connection.execute(faces.order_by(Face.photo_id, Face.face_index)):
-            page[photo].faces.append(face)
-            page[photo].landmarks.append(landmarks)
-        yield list(page.values())
+        last = max(found)
+        stored = {
+            row.id: StoredFaces(row.path, row.content_hash or "", [], [], [], []) for row in found.values()
+        }
+        faces = select(Face.photo_id, Face.id, Face.landmarks, Face.page)
+        faces = faces.where(Face.photo_id.in_(found), _has_none(recogniser))
+        for face in connection.execute(faces.order_by(Face.photo_id, Face.face_index)):
+            photo, own = found[face.photo_id], stored[face.photo_id]
+            own.faces.append(face.id)
+            own.landmarks.append(face.landmarks)
+            own.pages.append(face.page)
+            own.turns.append(photo.pages[face.page - 1][2] if photo.pages else photo.turn)
+        yield list(stored.values())
