@@ -119,7 +119,7 @@ def test_json_forms_agree_and_have_the_fields_of_the_csv(run: Run) -> None:
     array = json.loads(run("query", "--json").stdout)
     lines = [json.loads(line) for line in run("query", "--jsonl").stdout.splitlines()]
     assert array == lines
-    assert list(array[0]) == HEADER.split(",")
+    assert list(array[0]) == [*HEADER.split(","), "sharpness", "yaw"]
     assert json.loads(run("query", "--json", "--min-age", "100").stdout) == []
     assert run("query", "--jsonl", "--min-age", "100").stdout == ""
 

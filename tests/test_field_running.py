@@ -110,7 +110,7 @@ def test_closed_streams_fail_only_what_needs_them(
     database: Path, command: str, status: int, message: str
 ) -> None:
     line = f"exec '{PROGRAM}' --db '{database}' {command}"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", line], capture_output=True, encoding="utf-8", errors="replace")
     assert (done.returncode, done.stderr.strip()) == (status, message)
 
 

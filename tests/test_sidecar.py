@@ -148,6 +148,8 @@ def test_beside_the_photos_twice_and_photos_untouched(pair: ScannedLibrary) -> N
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == (stat.st_mtime_ns, stat.st_ino)
     assert len(list(pair.library.iterdir())) == 4
     again = scan([str(pair.library)], pair.database, ScanOptions(workers=1))
+    assert (again.counts.seen, again.counts.redated) == (2, 2)  # a sidecar that came may hold a date
+    again = scan([str(pair.library)], pair.database, ScanOptions(workers=1))
     assert (again.counts.seen, again.counts.unchanged) == (2, 2)
 
 

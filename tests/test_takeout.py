@@ -80,7 +80,8 @@ def test_every_photo_of_an_export_gets_the_date_of_its_own_json(tmp_path: Path) 
         (folder / str(name)).write_text(json.dumps(content))
     (folder / "metadata.json").write_text('{"title": "An album", "date": {"timestamp": "1"}}')
     found = {Path(file.path).name: file for file in walk([str(folder)]) if isinstance(file, PhotoFile)}
-    dates = {name: date_photo(found[name]) for name in EXPORT}
+    photos = {name: date_photo(found[name]) for name in EXPORT}
+    dates = {name: (photo.taken_at, photo.date_source) for name, photo in photos.items()}
     expected = {
         name: (None, None) if json_name is None else (times[json_name], "takeout")
         for name, json_name in EXPORT.items()

@@ -57,13 +57,13 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
         found = find_photo(engine, photo)
     if (difference := found.file.difference(examine(found.file.path))) is not None:
         context.warn(f"{photo}: {difference}")
+    content = BytesIO()
+    picture(found, max_size, page).save(content, "PNG")
     if found.file.taken_at is not None:
         context.say(f"{photo}: taken {found.file.taken_at} (date from: {found.file.date_source})")
     people = [f"{face.person} ({face.age:.0f})" for face in found.faces if face.person]
     if people:
         context.say(f"{photo}: {', '.join(people)}")
-    content = BytesIO()
-    picture(found, max_size, page).save(content, "PNG")
     if not found.faces:
         context.say(f"{photo}: no face was found in it")
     elif others := sorted({face.page for face in found.faces} - {page}):

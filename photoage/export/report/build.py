@@ -120,13 +120,18 @@ class _Page:
 def _in_words(wanted: FaceFilter) -> str:
     """The restrictions of a filter, as the options that set them."""
     names = {"path_glob": "path"}
-    return ", ".join(
-        f"{names.get(field.name, field.name).replace('_', ' ')} {visible(str(value))}"
-        for field in fields(wanted)
-        if field.name not in ("sort", "descending")
-        and (value := getattr(wanted, field.name)) is not None
-        and value is not False
-    )
+    words, unset = [], (None, False, ())
+    for field in fields(wanted):
+        value = getattr(wanted, field.name)
+        if (
+            field.name not in ("sort", "descending")
+            and value is not None
+            and value is not False
+            and value != ()
+        ):
+            text = " or ".join(value) if isinstance(value, tuple) else str(value)
+            words.append(f"{names.get(field.name, field.name).replace('_', ' ')} {visible(text)}")
+    return ", ".join(words)
 
 
 def _url(folder: str) -> str:
