@@ -120,7 +120,7 @@ class _Page:
 def _in_words(wanted: FaceFilter) -> str:
     """The restrictions of a filter, as the options that set them."""
     names = {"path_glob": "path"}
-    words, unset = [], (None, False, ())
+    words = []
     for field in fields(wanted):
         value = getattr(wanted, field.name)
         if (
