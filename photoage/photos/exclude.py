@@ -1,4 +1,4 @@
-"""Which paths a walk leaves out: patterns by the rules of gitignore."""
+"""Which paths a walk leaves out: patterns by the rules of gitignore, given or in a file."""
 
 from __future__ import annotations
 
@@ -43,6 +43,27 @@ class Excluded:
             if found.index is not None and found.index > last:
                 last, excluded = found.index, bool(found.include)
         return excluded
+
+
+class IgnoreFile:
+    """The rules that a file in a folder holds, as a .gitignore does; an empty one leaves out the folder.
+
+    Raises `ValueError` for rules that are none.
+    """
+
+    def __init__(self, folder: str, content: bytes) -> None:
+        text = normalize("NFC", content.decode("utf-8-sig", errors="surrogateescape"))
+        self.is_empty = not text.strip()
+        self._folder = folder
+        try:
+            self._rules = GitIgnoreSpec.from_lines(text.splitlines())
+        except GitIgnorePatternError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    def decides(self, path: str, is_folder: bool) -> bool | None:
+        """Whether a path below the folder is left out; None if no rule is about it."""
+        name = normalize("NFC", path[len(self._folder) :]).replace(os.sep, "/").strip("/")
+        return self._rules.check_file(f"{name}/" if is_folder else name).include
 
 
 def _as_line(pattern: str) -> str:

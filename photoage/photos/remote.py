@@ -35,10 +35,13 @@ def check_root(root: str) -> None:
         raise LibraryError(f"{root}: {_cause(error)}") from error
 
 
-def walk(root: str, is_wanted: Callable[[str, bool], bool]) -> Iterator[PhotoFile | WalkProblem]:
+def walk(
+    root: str, choose: Callable[[str, list[tuple[str, bool]]], set[str]]
+) -> Iterator[PhotoFile | WalkProblem]:
     """Files under `root`, or itself, sorted within each folder.
 
-    `is_wanted(path, is_folder)` decides what is entered and what is a candidate.
+    Of a folder and all that is in it, each a path and whether it is a folder, `choose` gives the paths to
+    enter and the candidates.
     """
     try:
         info = _info(root)
@@ -53,10 +56,11 @@ def walk(root: str, is_wanted: Callable[[str, bool], bool]) -> Iterator[PhotoFil
         folder = folders.pop()
         try:
             entries = _entries(folder)
+            chosen = choose(folder, [(path, info["type"] == "directory") for path, info in entries])
         except Exception as error:  # noqa: BLE001
             yield _problem(folder, error, gone="vanished")
             continue
-        wanted = [(p, info) for p, info in entries if is_wanted(p, info["type"] == "directory")]
+        wanted = [(path, info) for path, info in entries if path in chosen]
         yield from (_photo(path, info) for path, info in wanted if info["type"] != "directory")
         folders += [path for path, info in reversed(wanted) if info["type"] == "directory"]
 

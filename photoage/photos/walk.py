@@ -1,70 +1,33 @@
-"""Folders to candidate photos, in sorted order, without opening any file."""
+"""Folders to candidate photos, in sorted order; opened are only files that no name tells of."""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from photoage.paths import absolute, is_remote
 from photoage.photos import remote
-from photoage.photos.exclude import Excluded
+from photoage.photos.choice import Choice, Listed
 from photoage.photos.file_list import listed_names
 from photoage.photos.sidecar_files import FolderSidecars, fingerprint
+from photoage.photos.skips import IGNORE_FILE, PassedOver, is_junk
 from photoage.records import PhotoFile, WalkProblem
-
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".webp", ".tif", ".tiff"}
-    | {".bmp", ".gif", ".mpo", ".avif", ".heic", ".heif", ".hif"}
-    | {".jp2", ".j2k", ".jpx", ".jpf", ".psd"}
-)
-JXL_SUFFIXES = frozenset({".jxl"})
-RAW_SUFFIXES = frozenset(
-    {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw"}
-)
-# With a picture of the same name beside it, a RAW file is passed over: it is the same photo.
-DEVELOPED_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".heic", ".heif", ".hif"})
-
-
-OWN_CROP = re.compile(r"\d{3}\.\d_.+_[0-9a-f]{8}_\d+\.jpg")  # as export/crop_files.py names them
-
-
-@cache
-def photo_suffixes() -> frozenset[str]:
-    """Of the formats that can be read with the packages that are installed."""
-    more = {"rawpy": RAW_SUFFIXES, "pillow_jxl": JXL_SUFFIXES}
-    return PHOTO_SUFFIXES.union(*(suffixes for package, suffixes in more.items() if find_spec(package)))
-
-
-# Folders that NAS systems, desktops and archivers fill with thumbnails, waste and copies; hidden ones
-# (`.Trashes`, `._*`, `.thumbnails`) are skipped as such.
-JUNK = frozenset(
-    {
-        "$recycle.bin",
-        "#recycle",
-        "#snapshot",
-        "@eadir",
-        "@recently-snapshot",
-        "@recycle",
-        "__macosx",
-        "lost+found",
-        "system volume information",
-    }
-)
 
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """`exclude`: patterns as in a .gitignore at the root, or absolute ones (see photos/exclude.py)."""
+    """`exclude`: patterns as in a .gitignore at the root, or absolute ones (see photos/exclude.py).
+
+    `skip`: pass over what other programs keep for themselves, and what is marked (see photos/skips.py).
+    """
 
     exclude: tuple[str, ...] = ()
     follow: bool = False
     one_file_system: bool = False
+    skip: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,13 +38,16 @@ class RootCheck:
     empty: tuple[str, ...]
 
 
-def walk(roots: Sequence[str], options: WalkOptions = WalkOptions()) -> Iterator[PhotoFile | WalkProblem]:
+def walk(
+    roots: Sequence[str], options: WalkOptions = WalkOptions(), passed: PassedOver | None = None
+) -> Iterator[PhotoFile | WalkProblem]:
     """Every candidate photo under the roots once, sorted by path under each root.
 
     A root may be a file, which is a candidate whatever its name. Memory grows with the largest
-    folder, not with the library (with `follow`, also with the number of folders).
+    folder, not with the library (with `follow`, also with the number of folders). What is passed over
+    is counted in `passed`.
     """
-    walker = _Walker({absolute(root) for root in roots}, options)
+    walker = _Walker({absolute(root) for root in roots}, options, passed)
     for root in sorted(walker.roots):
         yield from walker.walk_remote(root) if is_remote(root) else walker.walk_root(root)
 
@@ -130,7 +96,7 @@ class WalkedFolders:
 
 
 def exclusion(roots: Sequence[str], options: WalkOptions) -> Callable[[str], bool]:
-    """Tells of a path below the roots whether the patterns leave it out, below each root that holds it."""
+    """Tells of a path below the roots whether the options leave it out, below each root that holds it."""
     return _Walker({absolute(root) for root in roots}, options).excludes
 
 
@@ -144,7 +110,7 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
                     empty.append(root)
             elif stat.S_ISDIR(os.stat(root).st_mode):
                 with os.scandir(root) as entries:
-                    if all(_is_junk(entry.name) for entry in entries):
+                    if all(is_junk(entry.name) for entry in entries):
                         empty.append(root)
         except OSError:
             absent.append(root)
@@ -152,10 +118,11 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
 
 
 class _Entry(NamedTuple):
-    """A path in a folder, and the sidecars of that folder."""
+    """A path in a folder, the sidecars of that folder, and whether only its content can tell of it."""
 
     path: str
     sidecars: FolderSidecars
+    is_uncertain: bool
 
 
 class _Beside:
@@ -177,9 +144,9 @@ class _Beside:
 
 
 class _Walker:
-    def __init__(self, roots: set[str], options: WalkOptions) -> None:
+    def __init__(self, roots: set[str], options: WalkOptions, passed: PassedOver | None = None) -> None:
         self.roots, self.options = roots, options
-        self._exclude = Excluded(options.exclude) if options.exclude else None
+        self._choice = Choice(roots, options.exclude, options.skip, passed or PassedOver())
         self._entered: set[tuple[int, int]] = set()
         self._root_folders = {identity for root in roots if (identity := _folder_identity(root))}
         self._given_files: set[str] = set()
@@ -191,7 +158,9 @@ class _Walker:
             yield _problem(root, error, gone="missing")
             return
         if not stat.S_ISDIR(info.st_mode):
-            if root not in self._given_files and not self._excluded(root, os.path.dirname(root), False):
+            if root not in self._given_files and not self._choice.excluded(
+                root, os.path.dirname(root), False
+            ):
                 self._given_files.add(root)
                 yield _Beside().examine(root)
         elif self._enter(info):
@@ -200,15 +169,19 @@ class _Walker:
     def walk_remote(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
         """The same of a root that is a URL; nothing there is a link."""
 
-        def is_wanted(path: str, is_folder: bool) -> bool:
-            name = path.rpartition("/")[2]
-            if _is_junk(name) or self._excluded(path, root, is_folder):
-                return False
-            if is_folder:
-                return path not in self.roots  # which is walked by itself
-            return os.path.splitext(name)[1].lower() in photo_suffixes()
+        def choose(folder: str, entries: Sequence[tuple[str, bool]]) -> set[str]:
+            listed = [Listed(path, path.rpartition("/")[2], is_folder) for path, is_folder in entries]
+            wanted = [each for each in listed if not self._choice.is_junk(each.name)]
+            found, uncertain = self._choice.take(root, folder, wanted, [each.name for each in listed])
+            self._choice.passed.unknown += len(
+                uncertain
+            )  # asking for their first bytes costs time, and money
+            # A root in it is walked by itself.
+            return (
+                {path.rstrip("/") for path in found} - uncertain - {f for f in self.roots if f + "/" in found}
+            )
 
-        for entry in remote.walk(root, is_wanted):
+        for entry in remote.walk(root, choose):
             if entry.path not in self._given_files:
                 if entry.path in self.roots:
                     self._given_files.add(entry.path)
@@ -216,15 +189,15 @@ class _Walker:
 
     def reaches(self, root: str, folder: str) -> bool:
         """Whether a walk of `root` comes to `folder`."""
-        inside = os.path.join(root, "")
-        if folder != root and not folder.startswith(inside):
+        if folder != root and not folder.startswith(os.path.join(root, "")):
             return False
-        while folder != root:
-            outer, name = os.path.split(folder)
-            is_link = os.path.islink(folder) and not self.options.follow
-            if is_link or _is_junk(name) or self._excluded(folder, root, True):
+        self._choice.look(root)
+        for each in _between(root, folder):
+            is_link = os.path.islink(each) and not self.options.follow
+            if is_link or self._choice.is_junk(os.path.basename(each)):
                 return False
-            folder = outer
+            if self._choice.excluded(each, root, True) or self._choice.look(each):
+                return False
         return True
 
     def folders(self, root: str, folder: str) -> Iterator[str]:
@@ -248,14 +221,14 @@ class _Walker:
         return bool(holding) and all(self._excluded_below(root, path) for root in holding)
 
     def _excluded_below(self, root: str, path: str) -> bool:
+        choice = self._choice
         if path == root:
-            return self._excluded(root, os.path.dirname(root), False)
-        is_folder = False
-        while path != root:
-            if self._excluded(path, root, is_folder):
-                return True
-            path, is_folder = os.path.dirname(path), True
-        return False
+            return choice.excluded(root, os.path.dirname(root), False)
+        choice.look(root)
+        folders = _between(root, os.path.dirname(path))
+        return any(choice.excluded(each, root, True) or choice.look(each) for each in folders) or (
+            choice.excluded(path, root, False)
+        )
 
     def walk_part(self, root: str, folder: str, wanted: set[str]) -> Iterator[PhotoFile | WalkProblem]:
         """What is at the `wanted` paths in `folder`, or below them."""
@@ -296,42 +269,59 @@ class _Walker:
                 if (info.st_dev == device or not self.options.one_file_system) and self._enter(info):
                     stack.append(self._entries(root, folder))
             elif entry.path not in self._given_files:
+                # A root is a candidate whatever it is; its turn comes.
+                if entry.is_uncertain and (entry.path in self.roots or not self._is_photo(entry.path)):
+                    continue
                 if entry.path in self.roots:
                     self._given_files.add(entry.path)
                 yield _examine(entry.path, entry.sidecars)
 
     def _entries(self, root: str, folder: str) -> Iterator[_Entry | WalkProblem]:
         """Sorted paths in a folder that matter; a sub-folder's ends with a slash, and sorts as such."""
-        found: list[str] = []
+        listed: list[Listed] = []
         names: list[str] = []
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if _is_junk(entry.name) or OWN_CROP.fullmatch(entry.name):
-                        continue
                     names.append(entry.name)
-                    is_folder, is_candidate = self._classify(entry)
-                    if (is_folder or is_candidate) and not self._excluded(entry.path, root, is_folder):
-                        found.append(entry.path + os.sep if is_folder else entry.path)
+                    if self._choice.is_junk(entry.name):
+                        continue
+                    is_folder, is_file = self._classify(entry)
+                    if is_folder or is_file:
+                        listed.append(Listed(entry.path, entry.name, is_folder))
         except OSError as error:
             yield _problem(folder, error)
-        found = _without_developed_raws(found)
-        found.sort()
+        try:
+            found, uncertain = self._choice.take(root, folder, listed, names)
+        except (OSError, ValueError) as error:
+            yield _problem(os.path.join(folder, IGNORE_FILE), error)
+            return
         sidecars = FolderSidecars(names)
-        yield from (_Entry(path, sidecars) for path in found)
+        yield from (_Entry(path, sidecars, path in uncertain) for path in found)
 
     def _classify(self, entry: os.DirEntry[str]) -> tuple[bool, bool]:
-        """Whether the entry is a folder to enter; whether it is a candidate photo. Never blocks."""
+        """Whether the entry is a folder to enter; whether it is a file to look at. Never blocks."""
         follow = self.options.follow
-        has_suffix = os.path.splitext(entry.name)[1].lower() in photo_suffixes()
         try:
             if entry.is_dir(follow_symlinks=follow):
                 return True, False
             # With `follow` a broken link is a candidate: examining it will say what is wrong.
-            is_broken = has_suffix and follow and entry.is_symlink() and not os.path.exists(entry.path)
-            return False, has_suffix and (entry.is_file(follow_symlinks=follow) or is_broken)
+            is_broken = follow and entry.is_symlink() and not os.path.exists(entry.path)
+            return False, entry.is_file(follow_symlinks=follow) or is_broken
         except OSError:
-            return False, has_suffix
+            return False, True
+
+    def _is_photo(self, path: str) -> bool:
+        """Whether a file is a photo by its first bytes."""
+        from photoage.photos.formats import HEAD, is_surely_photo  # which loads Pillow
+
+        try:
+            with open(path, "rb") as file:
+                found = is_surely_photo(file.read(HEAD))
+        except OSError:
+            found = False
+        self._choice.passed.unknown += not found
+        return found
 
     def _enter(self, info: os.stat_result) -> bool:
         """Whether a folder is entered for the first time.
@@ -346,22 +336,14 @@ class _Walker:
             self._entered.add(identity)
         return True
 
-    def _excluded(self, path: str, root: str, is_folder: bool) -> bool:
-        return self._exclude is not None and self._exclude.matches(path, root, is_folder)
 
-
-def _without_developed_raws(paths: list[str]) -> list[str]:
-    """The paths of a folder without RAW files that lie beside a JPEG or HEIC file of the same name."""
-    named = [(path, *os.path.splitext(path)) for path in paths]
-    raws = {path: stem for path, stem, suffix in named if suffix.lower() in RAW_SUFFIXES}
-    if not raws:
-        return paths
-    developed = {stem.lower() for _, stem, suffix in named if suffix.lower() in DEVELOPED_SUFFIXES}
-    return [path for path in paths if path not in raws or raws[path].lower() not in developed]
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK
+def _between(root: str, folder: str) -> list[str]:
+    """The folders from below `root` to `folder`, outer ones first."""
+    found = []
+    while folder != root:
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found[::-1]
 
 
 def examine(path: str) -> PhotoFile | WalkProblem:

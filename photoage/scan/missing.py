@@ -18,7 +18,7 @@ class Missing:
 
     `hidden` are those whose folder is there but empty, as the mount point of a drive that is not plugged in,
     and `folders` those folders; `untrusted` are roots of which nothing can be said. `excluded` are ids of
-    photos that are there, but were left out by the scan's patterns.
+    photos that are there, but were left out by the scan's patterns, or are where it does not look.
     """
 
     ids: list[int]
@@ -36,7 +36,7 @@ def find_missing(
     untrusted = [*check.absent, *check.empty]
     trusted = [root for root in roots if root not in untrusted]
     missing = Missing([], [], [], untrusted, [])
-    excludes = exclusion(trusted, options) if options.exclude else None
+    excludes = exclusion(trusted, options) if options.exclude or options.skip else None
     empty: dict[str, str | None] = {}
     for photo in known.unseen(trusted, seen):
         if is_gone(photo.path):
