@@ -118,7 +118,9 @@ def test_storage_that_does_not_answer_hides_no_photo(
     assert not remote.is_gone(file.path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    offline = "import sys; from photoage.photos import remote, walk; p = sys.argv[1]; print(remote.is_gone(p),"
+    offline = (
+        "import sys; from photoage.photos import remote, walk; p = sys.argv[1]; print(remote.is_gone(p),"
+    )
     offline += " walk.check_roots([p]).absent == (p,), [e.kind for e in walk.walk([p])])"
     result = subprocess.run([sys.executable, "-c", offline, root], capture_output=True, text=True)
     assert result.stdout == "False True ['unreadable']\n", result.stderr

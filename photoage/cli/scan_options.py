@@ -16,6 +16,7 @@ from photoage.cli.context import Context
 from photoage.paths import is_remote
 
 if TYPE_CHECKING:
+    from photoage.photos.skips import PassedOver
     from photoage.records import RunCounts
     from photoage.scan.options import ScanOptions
     from photoage.scan.record import ScanSummary
@@ -59,6 +60,11 @@ _SHARED: tuple[Callable[[Function], Function], ...] = (
         multiple=True,
         metavar="GLOB",
         help="Skip files and folders, by the rules of .gitignore.",
+    ),
+    click.option(
+        "--no-skip",
+        is_flag=True,
+        help="Look everywhere, also into caches and copies of photo programs (see docs/formats.md).",
     ),
     click.option("-L", "--follow", is_flag=True, help="Follow symbolic links."),
     click.option("--one-file-system", is_flag=True, help="Do not enter other file systems."),
@@ -161,7 +167,9 @@ def prepare(paths: tuple[str, ...], raw: dict[str, Any]) -> tuple[list[str], Sca
         elif not os.path.lexists(root):
             raise LibraryError(f"{root}: no such file or folder; nothing was scanned or marked missing")
     detect = DetectOptions(raw.pop("det_thresh"), int(raw.pop("det_size")), raw.pop("min_face"))
-    walk = WalkOptions(tuple(raw.pop("exclude")), raw.pop("follow"), raw.pop("one_file_system"))
+    walk = WalkOptions(
+        tuple(raw.pop("exclude")), raw.pop("follow"), raw.pop("one_file_system"), not raw.pop("no_skip")
+    )
     max_pixels = raw.pop("max_pixels") or DecodeOptions().max_pixels
     return roots, ScanOptions(detect=detect, walk=walk, max_pixels=max_pixels, **raw)
 
@@ -249,6 +257,26 @@ def _number(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
+def _passed_over(passed: PassedOver) -> Iterator[str]:
+    """How many files and folders of each kind, in words."""
+    from photoage.photos.suffixes import PACKAGES
+
+    if passed.videos:
+        yield _number(passed.videos, "video")
+    for suffix, number in sorted(passed.lacking.items()):
+        yield f"{number} {suffix} (pip install {PACKAGES[suffix]})"
+    if passed.raws:
+        yield f"{passed.raws} RAW beside a JPEG"
+    if passed.crops:
+        yield f"{_number(passed.crops, 'crop')} by photoage"
+    if passed.unknown:
+        yield f"{_number(passed.unknown, 'file')} without a known name"
+    if passed.folders:
+        yield f"{_number(passed.folders, 'folder')} of photo programs"
+    if passed.marked:
+        yield f"{_number(passed.marked, 'folder')} marked to be left out"
+
+
 def print_summary(context: Context, summary: ScanSummary) -> None:
     """Warnings and one line of counts, on stderr: the results themselves are for `query`."""
     for warning in summary.warnings:
@@ -266,6 +294,8 @@ def print_summary(context: Context, summary: ScanSummary) -> None:
     ]
     text = ", ".join(f"{number} {word}" for number, word in parts if number or word in ("read", "unchanged"))
     context.say(f"{_number(counts.seen, 'photo')}: {text}; {_number(counts.faces, 'new face')}")
+    if passed := ", ".join(_passed_over(summary.passed)):
+        context.say(f"passed over: {passed}")
     left_out = (
         f"{_number(summary.excluded, 'stored photo')} {'is' if summary.excluded == 1 else 'are'} excluded now"
     )

@@ -10,6 +10,7 @@ from photoage.database.known import IdSet, KnownPhoto, chunks
 from photoage.database.store import Store
 from photoage.errors import DecodeError
 from photoage.faces.read import ReadPhoto
+from photoage.photos.skips import PassedOver
 from photoage.pool import Outcome
 from photoage.records import Estimate, PhotoFaces, PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Finished, Looked, PhotoTask, Task
@@ -26,7 +27,8 @@ NAMED = 20  # photos left for the next scan that are named; an unplugged drive h
 class ScanSummary:
     """What a scan did. `warnings` are one-line texts for the user.
 
-    `excluded`: stored photos that its patterns leave out; `forgotten`: those of them that are stored no more.
+    `excluded`: stored photos that it leaves out; `forgotten`: those of them that are stored no more.
+    `passed`: what the walk of folders passed over.
     """
 
     run_id: int
@@ -35,6 +37,7 @@ class ScanSummary:
     warnings: list[str] = field(default_factory=list)
     excluded: int = 0
     forgotten: int = 0
+    passed: PassedOver = field(default_factory=PassedOver)
 
 
 class Record:
@@ -146,7 +149,9 @@ class Record:
         """Whether the scan found anything that was not stored before."""
         return self.counts.unchanged < self.counts.seen or self.counts.missing > 0
 
-    def finish(self, problems: Iterable[WalkProblem], *, interrupted: bool) -> ScanSummary:
+    def finish(
+        self, problems: Iterable[WalkProblem], passed: PassedOver, *, interrupted: bool
+    ) -> ScanSummary:
         for problem in problems:
             self.warn(f"{problem.path}: {problem.message}")
         if self._left > NAMED:
@@ -160,6 +165,7 @@ class Record:
             list(self._warnings),
             excluded=self._excluded,
             forgotten=self._forgotten,
+            passed=passed,
         )
 
     def warn(self, text: str) -> None:

@@ -20,6 +20,7 @@ from photoage.database.known import KnownPhotos
 from photoage.database.store import Store
 from photoage.errors import DatabaseError
 from photoage.people.refresh import refresh_persons
+from photoage.photos.skips import PassedOver
 from photoage.photos.walk import walk
 from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.engine import Engine
@@ -81,7 +82,8 @@ def scan_with(
         record = Record(store, how, in_flight, progress)
         if (warning := _unsafe_place(database)) is not None:
             record.warn(warning)
-        found = walk(roots, options.walk) if files is None else files
+        passed = PassedOver()
+        found = walk(roots, options.walk, passed) if files is None else files
         plan = Plan(found, store.known, how, in_flight)
         tasks = Tasks(store.known, in_flight, options.limit, must_stop)
         try:
@@ -106,7 +108,7 @@ def scan_with(
             raise
         for warning in engine.take_warnings():
             record.warn(warning)
-        return record.finish(plan.problems, interrupted=must_stop.stopped)
+        return record.finish(plan.problems, passed, interrupted=must_stop.stopped)
 
 
 def make_engine(options: ScanOptions, should_stop: Callable[[], bool] = lambda: False) -> Engine:
