@@ -51,6 +51,7 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
     if output is not None:
         _check_output(photo, output, launch)
     from photoage.export.picture import find_photo, picture
+    from photoage.photos.own import png_mark
     from photoage.photos.walk import examine
 
     with context.reading() as engine:
@@ -58,7 +59,7 @@ def show(context: Context, photo: str, output: str | None, launch: bool, max_siz
     if (difference := found.file.difference(examine(found.file.path))) is not None:
         context.warn(f"{photo}: {difference}")
     content = BytesIO()
-    picture(found, max_size, page).save(content, "PNG")
+    picture(found, max_size, page).save(content, "PNG", pnginfo=png_mark())
     if found.file.taken_at is not None:
         context.say(f"{photo}: taken {found.file.taken_at} (date from: {found.file.date_source})")
     people = [f"{face.person} ({face.age:.0f})" for face in found.faces if face.person]

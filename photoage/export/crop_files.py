@@ -19,6 +19,7 @@ from photoage.database.query import FaceRow, iter_faces
 from photoage.errors import PhotoageError
 from photoage.export.crops import iter_crops
 from photoage.files import write_whole
+from photoage.photos.own import JPEG_COMMENT
 from photoage.records import ImageArray
 
 UNSAFE = re.compile(r"[^\w.-]+")
@@ -70,5 +71,5 @@ def write_crops(
 
 def _jpeg(crop: ImageArray) -> bytes:
     out = BytesIO()
-    Image.fromarray(crop).save(out, "JPEG", quality=QUALITY)
+    Image.fromarray(crop).save(out, "JPEG", quality=QUALITY, comment=JPEG_COMMENT)
     return out.getvalue()

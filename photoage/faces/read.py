@@ -25,6 +25,7 @@ from photoage.photos.content import BYTES_PER_PIXEL, content_hash, read_file
 from photoage.photos.dates import date_photo
 from photoage.photos.decode import DecodeOptions, decode_bytes, decode_pages
 from photoage.photos.orientation import turn_photo
+from photoage.photos.own import is_own
 from photoage.records import (
     DATE_SOURCES,
     DecodedPhoto,
@@ -56,6 +57,7 @@ class ReadOptions:
     server: ServerAddress | None = None  # detect there instead of in the worker
     dates: tuple[str, ...] = DATE_SOURCES  # asked for a photo's date, in this order; none: it gets no date
     recogniser: DetectorFile | None = None  # to compute embeddings, too
+    skip_own: bool = False  # no faces are looked for on pictures that photoage made
 
     @property
     def max_bytes(self) -> int:
@@ -115,6 +117,10 @@ def read_photo(
         crops, marks = _cut_known(data, path, known, options), known.landmarks
         faces = PhotoFaces(digest, 0, 0, (), quality=_quality(crops, marks, options))
         return ReadPhoto(file, faces, crops, spans=tuple(map(span, marks)))
+    if options.skip_own and is_own(data):
+        return _without_faces(
+            file, digest, decode_bytes(data, path, DecodeOptions(options.max_pixels)), options
+        )
     reduced = DecodeOptions(options.max_pixels, min_long_side=DECODE_MARGIN * options.detect.det_size)
     pages = [
         page if isinstance(page, DecodeError) else _read_page(page, data, path, options)
@@ -141,6 +147,12 @@ def read_photo(
         _lacking(pages),
     )
     return ReadPhoto(file, faces, crops, _detector(options).providers[0], spans=tuple(map(span, marks)))
+
+
+def _without_faces(file: PhotoFile, digest: str, photo: DecodedPhoto, options: ReadOptions) -> ReadPhoto:
+    embeddings = None if options.recogniser is None else np.empty((0, DIMENSIONS), dtype=np.float16)
+    faces = PhotoFaces(digest, photo.width, photo.height, (), embeddings=embeddings)
+    return ReadPhoto(file, faces, _no_crops(options))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -320,7 +320,7 @@ class _Walker:
                 found = is_surely_photo(file.read(HEAD))
         except OSError:
             found = False
-        self._choice.passed.unknown += not found
+        self._choice.passed.unknown += not found and not os.path.basename(path).startswith(".")
         return found
 
     def _enter(self, info: os.stat_result) -> bool:

@@ -152,6 +152,7 @@ def read_options(options: ScanOptions, models: ScanModels) -> ReadOptions:
         max_pixels=options.max_pixels,
         dates=options.dates,
         recogniser=models.recogniser,
+        skip_own=options.walk.skip,
     )
 
 
