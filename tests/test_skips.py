@@ -115,6 +115,9 @@ def test_rules_that_cannot_be_read_leave_the_folder_out_and_say_so(tmp_path: Pat
     assert isinstance(problem, WalkProblem)
     assert problem.path == str(tmp_path / "a" / ".photoageignore")
     assert photo.path == str(tmp_path / "b.jpg")
+    below = str(tmp_path / "a" / "x.jpg")
+    assert list(walk_changed([str(tmp_path)], [below])) == []
+    assert not exclusion([str(tmp_path)], WalkOptions())(below)  # --prune forgets nothing by chance
 
 
 def test_content_decides_where_the_name_says_nothing(tmp_path: Path) -> None:

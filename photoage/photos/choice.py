@@ -44,7 +44,7 @@ class Choice:
         self._roots, self._skip = roots, skip
         self._patterns = Excluded(exclude) if exclude else None
         self._ignore_files: dict[str, IgnoreFile] = {}  # by their folder
-        self._verdicts: dict[str, bool] = {}
+        self._verdicts: dict[str, bool | None] = {}
 
     def is_junk(self, name: str) -> bool:
         """Whether nobody wants what has this name. AppleDouble files (`._*`) never are photos."""
@@ -117,8 +117,11 @@ class Choice:
                 return decided
         return False
 
-    def look(self, folder: str) -> bool:
-        """Whether a folder is passed over for what it is or holds. Takes note of the rules in it."""
+    def look(self, folder: str) -> bool | None:
+        """Whether a folder is passed over for what it is or holds; None where its rules cannot be read.
+
+        Takes note of those rules.
+        """
         if not self._skip or is_remote(folder):
             return False
         if folder not in self._verdicts:
@@ -130,7 +133,7 @@ class Choice:
                 )
                 self._verdicts[folder] = bool(is_programs) or self._is_marked(folder, here)
             except (OSError, ValueError):
-                self._verdicts[folder] = True
+                self._verdicts[folder] = None
         return self._verdicts[folder]
 
     def _is_marked(self, folder: str, names: Collection[str]) -> bool:

@@ -196,7 +196,7 @@ class _Walker:
             is_link = os.path.islink(each) and not self.options.follow
             if is_link or self._choice.is_junk(os.path.basename(each)):
                 return False
-            if self._choice.excluded(each, root, True) or self._choice.look(each):
+            if self._choice.excluded(each, root, True) or self._choice.look(each) is not False:
                 return False
         return True
 
