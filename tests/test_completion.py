@@ -31,7 +31,12 @@ def completions(words: str) -> list[str]:
 def test_commands_options_and_choices_are_completed() -> None:
     assert completions("photoage ") == list(COMMANDS)
     assert completions("photoage db b") == ["backup"]
-    assert completions("photoage query --min-") == ["--min-age", "--min-faces", "--min-score"]
+    assert completions("photoage query --min-") == [
+        "--min-age",
+        "--min-faces",
+        "--min-score",
+        "--min-sharpness",
+    ]
     assert completions("photoage -q query --sort ") == ["path", "age", "date", "score", "interval", "faces"]
     assert completions("photoage nonsense ") == list(COMMANDS)
 

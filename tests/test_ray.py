@@ -18,7 +18,7 @@ from faults.scanning import assert_same_rows, make_library, photoage, query, row
 
 from photoage.errors import CheckpointError, DatabaseError, DetectorError, DeviceError, EngineError
 from photoage.models import default_checkpoint
-from photoage.records import RunCounts
+from photoage.records import PhotoFile, RunCounts
 from photoage.scan.model_files import resolve_models
 from photoage.scan.options import ScanOptions
 from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadActor, row
@@ -175,7 +175,7 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, sample_library:
 def test_other_models_on_a_worker_end_the_scan() -> None:
     options = ScanOptions()
     models = resolve_models(options)
-    table = pa.Table.from_pylist([row(0, "/nothing/here.jpg")])
+    table = pa.Table.from_pylist([row(0, PhotoFile("/nothing/here.jpg", 1, 1))])
     (error,) = ReadActor(Job(options, "0" * 64, models.checkpoint_sha256, "cpu"))(table)[ITEM]
     assert isinstance(error, DetectorError)
     job = Job(options, models.detector.sha256, "0" * 64, "cpu")
@@ -195,11 +195,12 @@ def test_undecodable_paths_reach_the_workers(tmp_path: Path, sample_library: Pat
     shutil.copyfile(sample_library / "people" / "eileen_collins.png", path)
     models = resolve_models(ScanOptions())
     job = Job(ScanOptions(), models.detector.sha256, models.checkpoint_sha256, "cpu")
-    table = pa.Table.from_pylist([row(7, os.fsdecode(path)), row(8, "/nothing/here.jpg")])
+    file = PhotoFile(os.fsdecode(path), 1, 1)
+    table = pa.Table.from_pylist([row(7, file), row(8, PhotoFile("/nothing/here.jpg", 1, 1))])
     found, lost = ReadActor(job)(table)[ITEM]
     assert (found.task, found.value.known, len(found.value.crops)) == (7, False, 1)
     assert (lost.task, lost.failure.kind) == (8, "vanished")
     hashes = ["0" * 32, found.value.faces.content_hash]
-    (known,) = ReadActor(job)(pa.Table.from_pylist([row(9, os.fsdecode(path), hashes=hashes)]))[ITEM]
+    (known,) = ReadActor(job)(pa.Table.from_pylist([row(9, file, hashes=hashes)]))[ITEM]
     assert (known.value.known, len(known.value.crops)) == (True, 0)
     assert known.value.faces.content_hash == hashes[1]

@@ -50,9 +50,10 @@ def scan(
     finished photos are committed and the run ends as `interrupted`. Raises `PhotoageError` when the
     scan as a whole cannot go on; photos stored until then stay.
     """
-    with make_engine(options, should_stop) as engine:
+    must_stop = _StopRequest(should_stop)  # one for both: what stops the engine interrupts the scan
+    with make_engine(options, must_stop) as engine:
         return scan_with(
-            engine, roots, database, options, files=files, progress=progress, should_stop=should_stop
+            engine, roots, database, options, files=files, progress=progress, should_stop=must_stop
         )
 
 
@@ -67,7 +68,8 @@ def scan_with(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ScanSummary:
     """As `scan`, with an engine of the same options that is open already and stays open."""
-    must_stop, models = _StopRequest(should_stop), engine.models
+    must_stop = should_stop if isinstance(should_stop, _StopRequest) else _StopRequest(should_stop)
+    models = engine.models
     with Store.open(database) as store:
         store.begin_run(
             roots,

@@ -390,7 +390,7 @@ def test_many_copies_get_the_faces_of_one(scanned: Scanned) -> None:
     """Of content that is stored, and of content that this very scan reads."""
     for i in range(12):
         shutil.copyfile(scanned.folder / "1.jpg", scanned.folder / f"{i}-known.jpg")
-        (scanned.folder / f"{i}-new.jpg").write_bytes(NO_FACE.read_bytes() + b"new")
+        (scanned.folder / f"{i}-new.jpg").write_bytes((PORTRAIT.parents[1] / NO_FACE).read_bytes() + b"new")
     counts = scan(scanned.folder, database=scanned.database).counts
     assert (counts.done, counts.duplicates, counts.missing) == (1, 23, 0)
     assert query(scanned.database, "SELECT count(*), count(DISTINCT photo_id) FROM face") == [(14, 14)]
