@@ -20,7 +20,7 @@ from photoage.faces.quality import roll
 from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
 from photoage.faces.turns import turn_face
 from photoage.photos.orientation import as_stored, turn_pixels, with_turn
-from photoage.records import Detection
+from photoage.records import Detection, KnownFaces
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
 
@@ -61,7 +61,8 @@ def test_a_face_is_the_same_in_every_turn(
     assert face.landmarks == pytest.approx(same.landmarks, abs=4)
     assert np.abs(turned.crops.astype(int) - upright.crops).mean() < 8
     # A new checkpoint's crops, from what is stored.
-    again = read_photo(str(tmp_path / "turned.jpg"), OPTIONS, face.landmarks[None], turn=turn)
+    known = KnownFaces(face.landmarks[None], (1,), (turn,))
+    again = read_photo(str(tmp_path / "turned.jpg"), OPTIONS, known)
     assert np.abs(again.crops.astype(int) - turned.crops).mean() < 3
     assert again.faces.quality[0] == pytest.approx(turned.faces.quality[0], rel=0.1, abs=0.01)
 
