@@ -25,10 +25,11 @@ lint: dev
 	$(BIN)/mypy
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
-test: lint
-	$(BIN)/python -m pytest
+# What is slow measures time limits, kills and clusters, and has the machine to itself.
+test: check
+	$(BIN)/python -m pytest -m slow
 
 wheel: dev
 	$(BIN)/python -m build --wheel --no-isolation
