@@ -1,4 +1,4 @@
-"""Alembic environment. `photoage.db.upgrade` hands over an open connection and commits it."""
+"""Alembic environment. `photoage.database.connect.upgrade` hands over an open connection and commits it."""
 
 from alembic import context
 

@@ -37,7 +37,6 @@ class PhotoWithFaces(NamedTuple):
 class Imported:
     """What became of the names found: faces named, and what the user has to decide, in words."""
 
-    photos: int = 0
     persons: int = 0
     named: dict[int, str] = field(default_factory=dict)  # face id -> name
     unmatched: list[str] = field(default_factory=list)
@@ -100,7 +99,6 @@ def match(photo: PhotoWithFaces, people: NamedPeople, orientation: int, found: I
 
     `orientation`: the EXIF orientation of the file. A name without a place counts if the photo has one face.
     """
-    found.photos += 1
     stored = {
         face: as_stored(as_stored(box, AS_TURNED[photo.turn]), orientation)
         for face, box in photo.boxes.items()
