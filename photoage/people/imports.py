@@ -39,6 +39,7 @@ class Imported:
 
     persons: int = 0
     named: dict[int, str] = field(default_factory=dict)  # face id -> name
+    paths: dict[int, str] = field(default_factory=dict)  # face id -> its photo
     unmatched: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
 
@@ -118,6 +119,7 @@ def match(photo: PhotoWithFaces, people: NamedPeople, orientation: int, found: I
             found.conflicts.append(f"{photo.path}: one face is called {' and '.join(sorted(names))}")
         else:
             found.named[face] = names.pop()
+            found.paths[face] = photo.path
 
 
 def assign(connection: Connection, found: Imported) -> int:
@@ -187,9 +189,11 @@ def _is_free(face: int, name: str, groups: dict[int, _Group], found: Imported) -
     if group is None or group.name == name or (group.name is None and group.source != "user"):
         return True
     if group.name is not None:
-        found.conflicts.append(f"face {face}: is called {name}, and here {group.name}")
+        found.conflicts.append(f"{found.paths[face]}: a face is called {name}, and here {group.name}")
     else:
-        found.conflicts.append(f"face {face}: is called {name}, and was given to #{group.person} by you")
+        found.conflicts.append(
+            f"{found.paths[face]}: a face is called {name}, and was given to #{group.person} by you"
+        )
     return False
 
 
