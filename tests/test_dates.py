@@ -103,7 +103,7 @@ def test_dates_are_texts_that_sort_by_time_and_come_back() -> None:
     "text",
     [
         "1970-01-01", "1970-01-01T01:00:00", "1980-01-01T00:03:00",
-        "2000-01-01T00:00:00", "2001-01-01T00:00:00",
+        "2000-01-01T00:00:00", "2001-01-01T00:00:00", "2015-01-01T00:00:00",
         "2002-12-08T12:00:00", "1969-12-31T19:00:00", "1825-12-31", "2026-03-06",
         "2027", "2099-01-01T00:00:00",
         "2000-01-01T00:00",
@@ -346,6 +346,33 @@ def test_of_one_file_the_more_precise_of_two_dates_that_agree_counts() -> None:
         PhotoFile(str(library / "places" / "flower.jpg"), 0, 0)
     )  # XMP without its usual header
     assert (str(flower.taken_at), flower.date_source) == ("2011-08-15T18:24:59", "xmp")
+
+
+def test_a_sidecar_that_tells_when_it_was_digitised_stands_in_for_no_date_of_taking(tmp_path: Path) -> None:
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(jpeg(b"Exif\0\0" + exif(b"2012:03:04 10:11:12\0")))
+    for said, expected in (("xmp:CreateDate", SECOND), ("e:DateTimeOriginal", "1984-06-12T10:00:00")):
+        (tmp_path / "a.xmp").write_text(packet(f'{said}="1984-06-12T10:00:00"'))
+        (file,) = walk([str(tmp_path)])
+        assert isinstance(file, PhotoFile)
+        assert str(date_photo(file).taken_at) == expected
+    assert str(date_photo(file, ("exif", "xmp")).taken_at) == SECOND
+
+
+def test_of_one_file_a_date_of_modification_makes_no_other_more_precise(tmp_path: Path) -> None:
+    modified = b"Exif\0\0" + exif(b"2012:03:04 18:00:00\0", tag=0x0132)
+    for known in ("2012", "2012-03", "2012-03-04"):
+        xmp = b"http://ns.adobe.com/xap/1.0/\0" + packet(f'e:DateTimeOriginal="{known}"').encode()
+        assert str(dated(tmp_path, jpeg(modified, xmp)).taken_at) == known
+
+
+def test_a_place_that_no_file_has_costs_no_other_date(tmp_path: Path) -> None:
+    """As damaged HEIC files name them, of which fuzzers make many."""
+    exif_box = b"\0\0\0\0" + exif(b"2012:03:04 10:11:12\0")
+    boxes = b"\0\0\0\x0cJXL \r\n\x87\n" + (len(exif_box) + 8).to_bytes(4, "big") + b"Exif" + exif_box
+    photo = tmp_path / "photo.jxl"
+    photo.write_bytes(boxes + b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7 + b"\0" * 20)
+    assert str(date_photo(PhotoFile(str(photo), 0, 0)).taken_at) == SECOND
 
 
 def test_a_file_that_is_gone_is_no_photo_without_a_date(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ NAMES = {
     "1984-06 Grandma.jpg": "1984-06",
     "1984-06.jpg": "1984-06",
     "1984 Washington 01.jpg": "1984",
+    "2019_0102_101112_004.jpg": "2019-01-02T10:11:12",
+    "Screenshot_20190102-101112_WhatsApp.jpg": "2019-01-02T10:11:12",
+    "Screenshot_2019-01-02-10-11-12-345_com.whatsapp.jpg": "2019-01-02T10:11:12",
+    "Grandma 1984.jpg": "1984",
+    "Grandma and Grandpa, summer 1984 (2).jpg": "1984",
+    "Grandma (1984).jpg": "1984",
+    "Wedding May 1984.jpg": "1984-05",
+    "Grandma 4 May 1984.jpg": "1984-05-04",
+    "Oma, 4. Mai 1984 - 2.jpg": "1984-05-04",
 }  # fmt: skip
 NOT_NAMES = (
     "IMG_2012.jpg", "IMG_20120.jpg", "DSC02012.JPG", "DSC_1984.jpg", "2012.jpg", "2012_01.jpg",
@@ -63,7 +72,9 @@ NOT_NAMES = (
     "20120304-1234-5678-9abc-def012345678.jpg", "d41d8cd98f00b204e9800998ecf8427e.jpg", "Scan_20190504.jpg",
     "scan0012.jpg", "scanned 2019-05-04.jpg", "1984-1990 family.jpg", "IMG_20121345_101112.jpg",
     "2012-02-30.jpg",
-    "portrait.jpg", "image (2012).jpg", "00002012.jpg",
+    "portrait.jpg", "image (2012).jpg", "00002012.jpg", "LRM_EXPORT_20190102_101112.jpg",
+    "CamScanner 2019-05-04 10.11.jpg", "Scanner_20190504.jpg", "Numérisation_20190504.jpg", "Foto 1984.jpg",
+    "img 2012.jpg", "2019_0102_1011.jpg", "IMG_0102 2012.jpg", "Grandma_1984.jpg", "1984 to 1990 Grandma.jpg",
 )  # fmt: skip
 
 FOLDERS = {
@@ -94,13 +105,23 @@ FOLDERS = {
     "/photos/04.05.2012 Hochzeit": "2012-05-04",
     "/photos/2011-12 Winter": "2011-12",
     "/photos/1984 à Washington": "1984",
+    "/photos/Night out 2012": "2012",
+    "/photos/Jan 2012": "2012-01",
+    "/photos/4 May 2012": "2012-05-04",
+    "/photos/May 4th, 2012": "2012-05-04",
+    "/photos/Washington, June 1984": "1984-06",
+    "/photos/Washington, 12 June 1984": "1984-06-12",
+    "/photos/4 de mayo de 2012": "2012-05-04",
+    "/photos/2012-05-04 - 2012-05-10 Rome": "2012-05",
+    "/photos/2012-05-30 - 2012-06-02 Rome": "2012",
+    "/photos/1985-06 to 1985-08": "1985",
 }  # fmt: skip
 NOT_FOLDERS = (
     "/photos/1984-1990 Family", "/photos/1984-90", "/photos/1980s", "/photos/100_2012", "/photos/100CANON",
     "/photos/backup 2019", "/photos/2019-05-04 Backup", "/photos/takeout-20210304T101112Z-001",
     "/photos/1920x1080",
     "/photos/DCIM/101APPLE", "/photos/05/04", "/photos/Scans 2019", "/photos/May", "/photos/3012",
-    "/photos/1080p",
+    "/photos/1080p", "/photos/2011-12-30 - 2012-01-02 Ski", "/photos/1985-11 to 1986-02",
 )  # fmt: skip
 
 

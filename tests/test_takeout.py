@@ -97,6 +97,16 @@ def _seconds(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
+def test_a_name_that_is_cut_more_than_it_need_be_is_found_unless_another_fits_better() -> None:
+    names = ["a.jpg.suppl.json", "b.jpg.s.json", "b.jpg.json", "c.jpg.supplemental-meta(1).json"]
+    photos = ["a.jpg", "b.jpg", "c(1).jpg", "c.jpg", "a-edited.jpg"]
+    found = {photo: FolderSidecars(names).of(photo) for photo in photos}
+    assert found == {
+        "a.jpg": [names[0]], "b.jpg": [names[2]], "c(1).jpg": [names[3]], "c.jpg": [],
+        "a-edited.jpg": [names[0]],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("photo", ["new-other.jpg", "ne.jpg", "new.png.jpg", "twice(3).jpg"])
 def test_a_similar_name_does_not_get_the_json_of_another_photo(photo: str) -> None:
     names = [name for name in EXPORT.values() if name]

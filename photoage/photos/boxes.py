@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from photoage.photos.tiff import read_at
+
 _MOST = 16 * 1024 * 1024  # bytes of one block
 _BOXES = 10_000  # of one level
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -26,16 +28,16 @@ def box_blocks(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
             yield from _items(file, start, stop)
         elif kind == b"moov":  # of CR3
             for inner, at, until in _boxes(file, start, stop):
-                if inner == b"uuid" and _at(file, at, 16) == _CANON_UUID:
+                if inner == b"uuid" and read_at(file, at, 16) == _CANON_UUID:
                     for name, first, last in _boxes(file, at + 16, until):
                         if name in (b"CMT1", b"CMT2"):
-                            yield "exif", _at(file, first, last - first)
+                            yield "exif", read_at(file, first, last - first)
         elif kind == b"Exif":
-            yield from _exif(_at(file, start, stop - start))
+            yield from _exif(read_at(file, start, stop - start))
         elif kind == b"xml ":
-            yield "xmp", _at(file, start, stop - start)
+            yield "xmp", read_at(file, start, stop - start)
         elif kind == b"uuid":
-            name, content = _at(file, start, 16), _at(file, start + 16, stop - start - 16)
+            name, content = read_at(file, start, 16), read_at(file, start + 16, stop - start - 16)
             if name == _XMP_UUID:
                 yield "xmp", content
             elif name in _EXIF_UUIDS:
@@ -45,7 +47,7 @@ def box_blocks(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
 def _boxes(file: BinaryIO, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, first byte of the content and end of each box between two places."""
     for _ in range(_BOXES):
-        head = _at(file, place, 16)
+        head = read_at(file, place, 16)
         if len(head) < 8 or place + 8 > end:
             return
         size, start = int.from_bytes(head[:4], "big"), place + 8
@@ -64,10 +66,10 @@ def _items(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[str, bytes]]
     if b"iinf" not in inside or b"iloc" not in inside:
         return
     first, last = inside[b"iinf"]
-    wide = _at(file, first, 1) != b"\0"
+    wide = read_at(file, first, 1) != b"\0"
     kinds: dict[int, str] = {}
     for kind, at, until in _boxes(file, first + (8 if wide else 6), last):
-        data = _at(file, at, min(until - at, 512))
+        data = read_at(file, at, min(until - at, 512))
         if kind == b"infe" and data[:1] in (b"\2", b"\3"):
             width = 2 if data[0] == 2 else 4
             number, data = int.from_bytes(data[4 : 4 + width], "big"), data[6 + width :]
@@ -79,9 +81,11 @@ def _items(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[str, bytes]]
         return
     first, last = inside[b"iloc"]
     base = inside.get(b"idat", (0, 0))[0]
-    for number, parts in _places(_at(file, first, last - first)):
+    for number, parts in _places(read_at(file, first, last - first)):
         if number in kinds and sum(size for _, _, size in parts) <= _MOST:
-            block = b"".join(_at(file, at + (base if in_idat else 0), size) for in_idat, at, size in parts)
+            block = b"".join(
+                read_at(file, at + (base if in_idat else 0), size) for in_idat, at, size in parts
+            )
             yield from _exif(block) if kinds[number] == "exif" else [("xmp", block)]
 
 
@@ -117,8 +121,3 @@ def _places(data: bytes) -> Iterator[tuple[int, list[tuple[bool, int, int]]]]:
             number(index_size)
             parts.append((in_idat, base + number(offset_size), number(length_size)))
         yield item, parts
-
-
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
-    file.seek(place)
-    return file.read(max(0, min(size, _MOST)))

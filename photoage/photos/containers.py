@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from photoage.photos.boxes import box_blocks, is_boxes
+from photoage.photos.tiff import read_at
 
 _EXIF = b"Exif\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -65,7 +66,7 @@ def read_blocks(file: BinaryIO) -> MetadataBlocks:
     gives what can be found. Raises `OSError`.
     """
     found = MetadataBlocks()
-    head = _at(file, 0, 32)
+    head = read_at(file, 0, 32)
     if head.startswith(b"\xff\xd8"):
         _read_jpeg(file, 2, found)
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -77,7 +78,7 @@ def read_blocks(file: BinaryIO) -> MetadataBlocks:
     elif head.startswith(b"8BPS"):
         _read_psd(file, found)
     elif head.startswith(b"FUJIFILMCCD-RAW"):
-        _read_jpeg(file, int.from_bytes(_at(file, 84, 4), "big") + 2, found)
+        _read_jpeg(file, int.from_bytes(read_at(file, 84, 4), "big") + 2, found)
     elif head.startswith(_TIFF_HEADS):
         found.is_tiff = True
     elif is_boxes(head):
@@ -92,7 +93,7 @@ def read_blocks(file: BinaryIO) -> MetadataBlocks:
 def _read_jpeg(file: BinaryIO, place: int, found: MetadataBlocks) -> None:
     resources = b""
     extended: dict[bytes, bytearray] = {}
-    while len(head := _at(file, place, 4)) == 4 and head[0] == 0xFF:
+    while len(head := read_at(file, place, 4)) == 4 and head[0] == 0xFF:
         marker, length = head[1], int.from_bytes(head[2:], "big")
         if marker == 0xFF or marker in _STANDALONE:
             place += 1 if marker == 0xFF else 2
@@ -129,7 +130,7 @@ def _add_piece(piece: bytes, extended: dict[bytes, bytearray]) -> None:
 
 def _read_png(file: BinaryIO, found: MetadataBlocks) -> None:
     place = 8
-    while len(head := _at(file, place, 8)) == 8:
+    while len(head := read_at(file, place, 8)) == 8:
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if kind == b"eXIf" and length <= _MOST:
             found.add_exif(file.read(length))
@@ -182,7 +183,7 @@ def _inflated(data: bytes) -> bytes:
 
 def _read_webp(file: BinaryIO, found: MetadataBlocks) -> None:
     place = 12
-    while len(head := _at(file, place, 8)) == 8:
+    while len(head := read_at(file, place, 8)) == 8:
         length = int.from_bytes(head[4:], "little")
         if head[:4] == b"EXIF" and length <= _MOST:
             found.add_exif(file.read(length))
@@ -200,11 +201,6 @@ def _read_gif(file: BinaryIO, found: MetadataBlocks) -> None:
 
 def _read_psd(file: BinaryIO, found: MetadataBlocks) -> None:
     place = 26
-    place += 4 + int.from_bytes(_at(file, place, 4), "big")  # the colour table
-    length = int.from_bytes(_at(file, place, 4), "big")
+    place += 4 + int.from_bytes(read_at(file, place, 4), "big")  # the colour table
+    length = int.from_bytes(read_at(file, place, 4), "big")
     found.add_resources(file.read(min(length, 4 * _MOST)))
-
-
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
-    file.seek(place)
-    return file.read(size)

@@ -31,7 +31,7 @@ FIRST_PHOTO = 1826  # nothing was photographed before; archivists do date scans 
 _FIRST_DAYS = frozenset({(1970, 1, 1), (1980, 1, 1)})
 # Moments that cameras and programs write when they know none.
 _RESETS = frozenset(
-    {f"{year}-01-01T00:00:00" for year in (1900, 1904, 1978, 1979, *range(2000, 2011))}
+    {f"{year}-01-01T00:00:00" for year in (1900, 1904, 1978, 1979, *range(2000, 2021))}
     | {"1969-12-31T23:59:59", "2002-12-08T12:00:00", "2002-12-08T00:00:00"}
 )
 _EPOCH_ZONES = frozenset(f"1969-12-31T{hour:02}:00:00" for hour in range(10, 24))  # Unix's, west of Greenwich
@@ -73,16 +73,9 @@ def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> 
     """The dates that sources tell, the best ones first; what comes late is read late."""
     embedded_done = False
     for source in sources:
-        if source == "xmp":
-            for name in sidecar_names(file.sidecars):
-                if not name.lower().endswith(SUFFIX):
-                    dates = packet_dates(_sidecar(file.path, name))
-                    yield from (FoundDate("xmp", *dated) for dated in dates)
         if source in _EMBEDDED and not embedded_done:
             embedded_done = True
-            wanted = [each for each in sources if each in _EMBEDDED]
-            found = [each for each in _embedded(file.path, data) if each.source in wanted]
-            yield from _refined(sorted(found, key=lambda each: (each.meaning, wanted.index(each.source))))
+            yield from _of_the_photo(file, [each for each in sources if each in _EMBEDDED], data)
         elif source == "takeout":
             for name in sidecar_names(file.sidecars):
                 if name.lower().endswith(SUFFIX) and (taken := taken_time(_sidecar(file.path, name))):
@@ -95,6 +88,22 @@ def _candidates(file: PhotoFile, sources: Sequence[str], data: bytes | None) -> 
             yield from (FoundDate("folder", Meaning.TAKEN, each) for each in dates_above)
 
 
+def _of_the_photo(file: PhotoFile, wanted: list[str], data: bytes | None) -> Iterator[FoundDate]:
+    """The dates in the file and in XMP beside it, by what they mean; the `wanted` sources in their order."""
+    beside = [
+        FoundDate("xmp", *dated)
+        for name in sidecar_names(file.sidecars if "xmp" in wanted else "")
+        if not name.lower().endswith(SUFFIX)
+        for dated in packet_dates(_sidecar(file.path, name))
+    ]
+    if wanted[0] == "xmp":  # nothing in the file can come before these
+        yield from (each for each in beside if each.meaning is Meaning.TAKEN)
+    found = [each for each in _embedded(file.path, data) if each.source in wanted]
+    inside = _refined(sorted(found, key=lambda each: (each.meaning, wanted.index(each.source))))
+    together = [*beside, *inside] if wanted[0] == "xmp" else [*inside, *beside]
+    yield from sorted(together, key=lambda each: each.meaning)
+
+
 def _refined(found: list[FoundDate]) -> Iterator[FoundDate]:
     """Each date, or one of the same file that says the same more precisely: `1984-06` in XMP, all in EXIF."""
     for each in found:
@@ -102,8 +111,10 @@ def _refined(found: list[FoundDate]) -> Iterator[FoundDate]:
         finer = [
             other
             for other in found
+            if other.meaning is not Meaning.MODIFIED
+            and str(other.date).startswith(known)
             # Midnight stands for a time that a program did not know.
-            if str(other.date).startswith(known) and not str(other.date).endswith("T00:00:00")
+            and not str(other.date).endswith("T00:00:00")
         ]
         best = max([each, *finer], key=lambda other: len(str(other.date)))
         yield FoundDate(best.source, each.meaning, best.date)

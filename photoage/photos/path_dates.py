@@ -7,9 +7,13 @@ stands alone and is a day of a calendar counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import TypeVar
 
 from photoage.records import PhotoDate
+
+T = TypeVar("T")
 
 _YEAR = r"(1[89]\d\d|20\d\d)"
 # What cameras, telephones and messengers put before a date without any mark in between.
@@ -19,7 +23,7 @@ _TIME = r"""(?: [\ _.T\-]* (?:\ (?:at|um|à|às|a\ las|alle|om|kl\.)\ )?
                 (?: [\s\u202f]? (?P<half>[AP])M\b )?
               | [\ _.T\-]? (?P<time>[012]\d[0-5]\d[0-5]\d) (?:\d{1,3})? (?!\d) )?"""
 _COMPACT = re.compile(
-    rf"""(?<![0-9A-Za-z]) (?:{_PREFIXES})? {_YEAR}([01]\d)([0-3]\d)
+    rf"""(?<![0-9A-Za-z]) (?:{_PREFIXES})? {_YEAR} (?:_(?=\d{{4}}_\d{{6}}(?!\d)))? ([01]\d)([0-3]\d)
          (?: (?=[^0-9A-Za-z]|$|T\d{{6}}) | (?=\d{{6}}(?:\d{{3}})?(?!\d)) ) {_TIME}""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
@@ -37,10 +41,14 @@ _NO_DATES = re.compile(
       | (?<![0-9]) \d{10,13} (?![0-9])  # a telephone number, or milliseconds since 1970
       | \d{3,5}\s?[x×]\s?\d{3,5}  # a resolution
       | \d\s?(?:px|dpi|ppi)\b
-      | \bscan(?:ned)?[ _.\-]*\d[\d\-_.]*  # the day of scanning""",
+      | (?<![^\W_]) (?:cam|adobe[ _-]?)?
+        (?:scan(?:s|ned|ner|nen|sione)?|escane\w+|digitali\w+|num[eé]risation)
+        [ _.\-]*\d[\d\-_.]*  # the day of scanning
+      | lrm_export[ _]\d[\d_]*  # the day on which Lightroom wrote the copy""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_SENT = re.compile(r"whatsapp|\bWA\d{4}", re.IGNORECASE)  # the time is when it was sent
+# The time is when it was sent; a picture of WhatsApp's screen is another thing.
+_SENT = re.compile(r"(?!.*screen).*(?:whatsapp|\bWA\d{4})", re.IGNORECASE)
 
 _MONTHS = (
     "jan|january|januar|janvier|janv|enero|gennaio|januari|janeiro|ene|gen|jänner",
@@ -57,13 +65,30 @@ _MONTHS = (
     "dec|december|dezember|décembre|decembre|diciembre|dicembre|dezembro|dez|dic|déc",
 )
 _MONTH_OF = {word: number for number, words in enumerate(_MONTHS, 1) for word in words.split("|")}
+_WORD = rf"({'|'.join(sorted(_MONTH_OF, key=len, reverse=True))})(?![^\W_])\.?"
+_OTHER_WORDS = frozenset({"ago", "gen", "jan", "mar", "out"})  # months only by themselves: `Night out 2012`
+# `4 May 2012`, `4. Mai 2012`, `May 4th, 2012`, `May 2012`
+_WORDED = re.compile(
+    rf"""(?<![^\W_]) (?: ([0-3]?\d)(?:\.|st|nd|rd|th)?[\s_\-]+(?:de[\s_]+)? )? {_WORD}
+         (?: [\s_]+([0-3]?\d)(?:st|nd|rd|th)? (?=,|[\s_]) )? ,?[\s_\-]+(?:de[\s_]+)?{_YEAR} (?![^\W_])""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 # At the beginning of a name: a year, or a year and a month.
 _YEAR_MONTH = re.compile(
     rf"{_YEAR} (?: ([-_.]?)(0[1-9]|1[0-2])(?![0-9A-Za-z]|[-_.]\d) | (?![0-9A-Za-z]) )", re.VERBOSE | re.ASCII
 )
+_LAST_MONTH = re.compile(rf".*(?<!\d){_YEAR}([-_.])(0[1-9]|1[0-2])(?![0-9A-Za-z]|[-_.]\d)")
 _LAST_YEAR = re.compile(rf"(?:.*[^\W\d_].*)?[\s_\-,(]{_YEAR}\)?")  # `Summer 1984`, `Photos from 2012`
-_MONTH_WORD = re.compile(rf"{_YEAR}[\s_\-.,]+([^\W\d_]+)|([^\W\d_]+)[\s_\-.,]+{_YEAR}")  # `May 2012`
+# The same of files, `Grandma, summer 1984 (2).jpg`, where a number may as well be a counter.
+_LAST_YEAR_OF_FILE = re.compile(rf"(.*[^\W\d_].*)[\s,(]{_YEAR}\)?(?:\s*\(\d+\)|\s?[-_]?\s?\d\d?)?")
+_COUNTED = re.compile(
+    r"""(?<![^\W_]) (?:ima?ge?s?|imagen|immagine|pictures?|pics?|photos?|fotos?|bild(?:er)?
+        |dsc[nf]?|sc[ae]n\w*|files?|screen\w*|page|seite|untitled|unnamed|no|nr|room|copy|kopie|wallpaper|canon|nikon|sony|film|roll)
+        (?![^\W_])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_YEAR_WORD = re.compile(rf"{_YEAR}[\s_\-.,]+([^\W\d_]+)")  # `2012 May`
 _YEARS = re.compile(
     r"(?<!\d)\d{4}\s?([-–&+]|to|bis|until|and|und)\s?(\d{2}|(?:1[89]|20)\d\d)(?!\d)", re.IGNORECASE
 )
@@ -81,10 +106,15 @@ def date_of_name(name: str) -> PhotoDate | None:
     """
     stem = _NO_DATES.sub("#", name.rpartition(".")[0] or name)
     for date in _dates(stem):
-        return PhotoDate(date.year, date.month, date.day) if _SENT.search(stem) else date
-    match = _YEAR_MONTH.match(stem)
-    if match is None or _is_range(stem):
+        return PhotoDate(date.year, date.month, date.day) if _SENT.match(stem) else date
+    if _is_range(stem):
         return None
+    if worded := _worded(stem):
+        return worded
+    match = _YEAR_MONTH.match(stem)
+    if match is None:
+        last = _LAST_YEAR_OF_FILE.fullmatch(stem)
+        return _partial(last[2]) if last and not _COUNTED.search(last[1]) else None
     # `2012.jpg` and `2012_01.jpg` may be of a series: a year needs words after it, a month words or a hyphen.
     has_words = re.match(r"[\s_\-]+[^\W\d_]", stem[match.end() :])
     return _partial(match[1], match[3]) if has_words or match[2] == "-" else None
@@ -157,16 +187,32 @@ def _date_of_folder(names: list[str]) -> PhotoDate | None:
 def _own_date(name: str) -> PhotoDate | None:
     if _NOT_TAKEN_THEN.search(name) or _is_range(name):
         return None
-    for date in _dates(name):
-        return PhotoDate(date.year, date.month, date.day)
+    if days := [(date.year, date.month, date.day) for date in _dates(name)]:
+        return _partial(*_in_common(days[0], days[-1]))  # `2012-05-04 - 2012-05-10` is in May
+    if worded := _worded(name):
+        return worded
     if match := _YEAR_MONTH.match(name):
-        if not match[3] and (found := _MONTH_WORD.match(name)) and found[2] and found[2].lower() in _MONTH_OF:
+        if not match[3] and (found := _YEAR_WORD.match(name)) and found[2].lower() in _MONTH_OF:
             return _partial(match[1], _MONTH_OF[found[2].lower()])
-        return _partial(match[1], match[3])
-    if (found := _MONTH_WORD.fullmatch(name)) and found[3] and found[3].lower() in _MONTH_OF:
-        return _partial(found[4], _MONTH_OF[found[3].lower()])
+        last = _LAST_MONTH.search(name) or match
+        return _partial(*_in_common((match[1], match[3]), (last[1], last[3])))
     found = _LAST_YEAR.fullmatch(name)
     return _partial(found[1]) if found else None
+
+
+def _worded(name: str) -> PhotoDate | None:
+    found = list(_WORDED.finditer(name))
+    if len(found) != 1:
+        return None
+    before, month, after, year = found[0].groups()
+    if month.lower() in _OTHER_WORDS and not (before or after or found[0].span() == (0, len(name))):
+        return None
+    return _partial(year, _MONTH_OF[month.lower()], before or after)
+
+
+def _in_common(first: Sequence[T], last: Sequence[T]) -> list[T]:
+    """The parts that two dates begin with both."""
+    return [one for one, _ in takewhile(lambda both: both[0] == both[1], zip(first, last, strict=True))]
 
 
 def _is_range(name: str) -> bool:
@@ -180,5 +226,5 @@ def _is_range(name: str) -> bool:
 def _partial(*parts: str | int | None) -> PhotoDate | None:
     try:
         return PhotoDate(*(int(part) for part in parts if part is not None))
-    except ValueError:
+    except (TypeError, ValueError):  # of no parts, or of impossible ones
         return None

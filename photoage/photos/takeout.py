@@ -1,8 +1,9 @@
 """Google Photos' exports (Takeout): which JSON file belongs to a photo, and what it says.
 
 Google names the file after the photo's title: `TITLE.supplemental-metadata.json`, in older exports
-`TITLE.json`, either cut to 46 characters before `.json`. A second photo of the same title in a folder has its
-number at the end of its own stem, `TITLE(1).jpg`, but in the JSON's name after all else, `TITLE.jpg(1).json`.
+`TITLE.json`, either cut to 46 characters before `.json`, and in some exports more. A second photo of the same
+title in a folder has its number at the end of its own stem, `TITLE(1).jpg`, but in the JSON's name after all
+else, `TITLE.jpg(1).json`.
 """
 
 from __future__ import annotations
@@ -47,10 +48,13 @@ class TakeoutFiles:
         self._names: dict[tuple[str, str], str] = {}  # stem without its number, the number: the name
         for name in sorted(names, reverse=True):
             stem = _plain(name)[: -len(SUFFIX)]
-            number = _NUMBER.search(stem)
             self._names[stem, ""] = name
-            if number:
-                self._names[stem[: number.start()], number[0]] = name
+            if found := _NUMBER.search(stem):
+                self._names[stem[: found.start()], found[0]] = name
+        for (stem, number), name in list(self._names.items()):  # exports cut names that are short, too
+            title, dot, ending = stem.rpartition(".")
+            if ending and _FULL.startswith(dot + ending):
+                self._names.setdefault((title, number), name)
 
     def of(self, photo: str) -> str | None:
         """The name of the JSON file that belongs to the photo of this name, if there is one."""

@@ -29,7 +29,7 @@ _SIZES = {
     129: 1,
 }
 _ENTRIES = 1000  # of one directory; no real one has as many
-_BYTES = 16 * 1024 * 1024  # of one value
+_BYTES = 16 * 1024 * 1024  # read at once, so the most of one value
 
 
 def read_tags(source: bytes | BinaryIO, wanted: frozenset[int]) -> Iterator[tuple[int, int, bytes]]:
@@ -39,7 +39,7 @@ def read_tags(source: bytes | BinaryIO, wanted: frozenset[int]) -> Iterator[tupl
     passed over. Camera makers' variants of TIFF, and files above 4 GiB (BigTIFF), are read as well.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
-    head = _at(file, 0, 16)
+    head = read_at(file, 0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 8:
         return
@@ -57,17 +57,17 @@ def read_tags(source: bytes | BinaryIO, wanted: frozenset[int]) -> Iterator[tupl
                 if size <= len(place):
                     yield name, tag, place[:size]
                 elif size <= _BYTES:
-                    yield name, tag, _at(file, _offset(place, order, 16 if big else 4), size)
+                    yield name, tag, read_at(file, _offset(place, order, 16 if big else 4), size)
 
 
 def _entries(file: BinaryIO, offset: int, order: str, big: bool) -> Iterator[tuple[int, int, int, bytes]]:
     """Tag, type, count, and the bytes that hold the value or where it is."""
-    number = _at(file, offset, 8 if big else 2)
+    number = read_at(file, offset, 8 if big else 2)
     if len(number) < (8 if big else 2):
         return
     count = struct.unpack(f"{order}{'Q' if big else 'H'}", number)[0]
     form, size = (f"{order}HHQ8s", 20) if big else (f"{order}HHI4s", 12)
-    data = _at(file, offset + len(number), min(count, _ENTRIES) * size)
+    data = read_at(file, offset + len(number), min(count, _ENTRIES) * size)
     yield from struct.iter_unpack(form, data[: len(data) // size * size])
 
 
@@ -77,9 +77,10 @@ def _offset(place: bytes, order: str, width: int) -> int:
     return value
 
 
-def _at(file: BinaryIO, offset: int, size: int) -> bytes:
+def read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Bytes from a place in a file; none from a place that cannot be, as damaged files name it."""
     try:
         file.seek(offset)
     except (OSError, OverflowError, ValueError):
         return b""
-    return file.read(size)
+    return file.read(max(0, min(size, _BYTES)))
