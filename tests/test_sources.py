@@ -47,6 +47,11 @@ def test_labels_are_ages_or_ranges_of_people_in_sets(tmp_path: Path) -> None:
     assert labels_of([a, b])["gender"].tolist() == [UNKNOWN, UNKNOWN]
 
 
+def test_an_age_in_whole_years_counts_as_written_though_it_covers_a_year(tmp_path: Path) -> None:
+    data = labelled(tmp_path / "family", "a.jpg,5,5,6,,,\nb.jpg,5,5,6.5,,,\nc.jpg,5.5,5,6,,,\n")
+    assert [sample.bounds for sample in read_source(data, tmp_path).samples] == [(5, 5), (5, 6.5), (5, 6)]
+
+
 def test_two_columns_are_enough_and_images_may_lie_in_a_folder_beside_the_labels(tmp_path: Path) -> None:
     data = labelled(tmp_path / "mine", "a.jpg,30\n", "file,age\n")
     (data / "images").mkdir()

@@ -17,6 +17,9 @@ from photoage.training.dataset import MAX_LABEL, Sample, read_utkface, unpacked
 from photoage.training.splits import SPLITS
 
 LABELS = "labels.csv"
+# An age in whole years covers a year, but counts as the number that it is, as UTKFace's do: otherwise a
+# model that learns from both would be half a year too old for people's own count.
+WHOLE_YEAR = 1.0
 IMAGES = "images"  # the folder beside `labels.csv` where `file` may lie as well
 
 
@@ -132,6 +135,8 @@ def _age(row: dict[str, str]) -> tuple[float, tuple[float, float] | None]:
     age = (low + high) / 2 if age is None else age
     if not low <= age <= high:
         raise ValueError(f"age {age:g} is not within {low:g} to {high:g}")
+    if age == low and high - low <= WHOLE_YEAR:
+        return age, None
     return age, (low, high)
 
 
