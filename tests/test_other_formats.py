@@ -105,6 +105,14 @@ def test_a_raw_file_that_is_cut_off_is_said_to_be(portrait: Image.Image) -> None
         decode_bytes(data[:-90_000], "a.dng")
 
 
+def test_a_raw_file_without_the_end_of_its_sensor_data_is_cut_off(portrait: Image.Image) -> None:
+    sensor = np.full((200, 300), 99, np.uint8)
+    sensor[150:] = 0  # as LibRaw fills what is not there
+    with pytest.raises(DecodeError, match="the file is cut off") as raised:
+        decode_bytes(dng(portrait.resize((320, 240)), 1, sensor), "a.dng")
+    assert raised.value.kind == "truncated"
+
+
 def test_the_flat_picture_of_a_photoshop_document_is_read(tmp_path: Path, portrait: Image.Image) -> None:
     psd_tools = pytest.importorskip("psd_tools")
     path = tmp_path / "a.psd"

@@ -54,6 +54,11 @@ def encoded(kind: str) -> bytes:
         (["pp/originals/a.jpg"], ["pp/storage/cache/thumbnails/a.jpg", "pp/storage/sidecar/a.jpg"]),
         (["a.jpg"], [".photoprism/a.jpg", ".dtrash/files/a.jpg", ".picasaoriginals/a.jpg"]),
         (["nc/anna/files/a.jpg"], ["nc/appdata_oc1x2y/preview/1/2/a.jpg"]),
+        (
+            ["nc/anna/files/a.jpg"],
+            ["nc/anna/files_trashbin/files/b/a.jpg", "nc/anna/thumbnails/1/32-32.jpg"]
+            + ["nc/anna/files_versions/a.jpg", "nc/__groupfolders/trash/1/a.jpg"],
+        ),
         (["piwigo/upload/a.jpg"], ["piwigo/_data/i/upload/a-th.jpg"]),
         (["lr/a.jpg"], ["lr/Lr Previews.lrdata/0/a.jpg", "lr/Lr.lrcat-data/a.jpg"]),
         (["picasa/.picasa.ini", "picasa/a.jpg"], ["picasa/Originals/a.jpg"]),
@@ -80,7 +85,8 @@ def test_folders_of_photo_programs_are_passed_over(
 
 def test_a_name_that_people_use_too_is_no_evidence(tmp_path: Path) -> None:
     names = ["thumbs/a.jpg", "profile/upload/a.jpg", "Originals/a.jpg", "Previews/a.jpg", "cache/a.jpg"]
-    names += ["preview/a.jpg", "i/a.jpg", "a/library/profile/a.jpg", "sidecar/a.jpg", "storage/2019/a.jpg"]
+    names += ["preview/a.jpg", "i/a.jpg", "a/library/profile/a.jpg", "trash/a.jpg", "storage/2019/a.jpg"]
+    names += ["sidecar/a.jpg", "files/a.jpg", "thumbnails/a.jpg", "uploads/a.jpg", "versions/a.jpg"]
     make(tmp_path, *names)
     assert found(tmp_path) == sorted(names)
 
@@ -175,6 +181,7 @@ def run(library: Path) -> Run:
 def test_a_scan_says_what_it_passed_over(library: Path, run: Run) -> None:
     told = "passed over: 1 video, 1 folder of photo programs\n"
     assert told in run("scan", str(library)).stderr
+    assert told in run("scan", "-n", str(library)).stderr
     assert "passed over" not in run("-q", "scan", str(library)).stderr
     every = run("scan", "--no-skip", str(library)).stderr
     assert "passed over: 1 video\n" in every
@@ -194,7 +201,13 @@ def test_no_faces_are_looked_for_on_pictures_by_photoage(library: Path, run: Run
     assert is_own(picture.read_bytes())
     assert is_own(crop.read_bytes())
     crop.rename(library / "renamed.jpg")
-    assert "3 photos: 2 read, 1 unchanged; 0 new faces" in run("scan", str(library)).stderr
+    told = run("scan", str(library)).stderr
+    assert "3 photos: 2 read, 1 unchanged; 0 new faces" in told
+    assert "passed over: 1 video, 2 pictures by photoage, 1 folder of photo programs\n" in told
+    names = library.parent / "names"
+    names.write_text(f"{picture}\n{library / 'renamed.jpg'}\n")
+    named = runner(library.parent / "named.db")("scan", "--files-from", str(names)).stderr
+    assert "passed over: 2 pictures by photoage\n" in named
     assert run("query", "--paths").stdout == f"{library / 'a.jpg_large'}\n"
     assert "2 read" in run("scan", "--no-skip", "--force", str(picture), str(library / "renamed.jpg")).stderr
     assert str(picture) in run("query", "--paths").stdout

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.scan_options import prepare, print_summary, scan_options, scan_progress, stop_on_signal
+from photoage.cli.scan_options import (
+    prepare,
+    print_passed_over,
+    print_summary,
+    scan_options,
+    scan_progress,
+    stop_on_signal,
+)
 
 if TYPE_CHECKING:
     from photoage.scan.options import ScanOptions
@@ -105,12 +112,15 @@ def _show_plan(context: Context, roots: list[str], options: ScanOptions, files: 
     from itertools import islice
 
     from photoage.cli.text import visible
+    from photoage.photos.skips import PassedOver
     from photoage.scan.plan import Action
     from photoage.scan.scan import plan_scan
 
-    planned = plan_scan(roots, context.database, options, files=files)
+    passed = PassedOver()
+    planned = plan_scan(roots, context.database, options, files=files, passed=passed)
     opened = 0
     for item in islice((p for p in planned if p.action is not Action.UNCHANGED), options.limit):
         click.echo(visible(item.file.path))
         opened += 1
+    print_passed_over(context, passed)
     context.say(f"{opened} photos would be opened; nothing was changed")

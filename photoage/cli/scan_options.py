@@ -269,12 +269,20 @@ def _passed_over(passed: PassedOver) -> Iterator[str]:
         yield f"{passed.raws} RAW beside a JPEG"
     if passed.crops:
         yield f"{_number(passed.crops, 'crop')} by photoage"
+    if passed.pictures:
+        yield f"{_number(passed.pictures, 'picture')} by photoage"
     if passed.unknown:
         yield f"{_number(passed.unknown, 'file')} without a known name"
     if passed.folders:
         yield f"{_number(passed.folders, 'folder')} of photo programs"
     if passed.marked:
         yield f"{_number(passed.marked, 'folder')} marked to be left out"
+
+
+def print_passed_over(context: Context, passed: PassedOver) -> None:
+    """One line, if there is anything to tell."""
+    if told := ", ".join(_passed_over(passed)):
+        context.say(f"passed over: {told}")
 
 
 def print_summary(context: Context, summary: ScanSummary) -> None:
@@ -294,8 +302,7 @@ def print_summary(context: Context, summary: ScanSummary) -> None:
     ]
     text = ", ".join(f"{number} {word}" for number, word in parts if number or word in ("read", "unchanged"))
     context.say(f"{_number(counts.seen, 'photo')}: {text}; {_number(counts.faces, 'new face')}")
-    if passed := ", ".join(_passed_over(summary.passed)):
-        context.say(f"passed over: {passed}")
+    print_passed_over(context, summary.passed)
     left_out = (
         f"{_number(summary.excluded, 'stored photo')} {'is' if summary.excluded == 1 else 'are'} excluded now"
     )

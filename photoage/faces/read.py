@@ -72,6 +72,7 @@ class ReadPhoto:
     `crops` (F, S, S, 3) uint8 RGB, in the order of `faces.detections`; `spans` how many pixels of the photo
     each of them spans. `known`: its content is one of those
     that the reader was told are known, or was not wanted; of `faces`, at most the hash was filled in.
+    `own`: photoage made it, and no faces were looked for.
     """
 
     file: PhotoFile
@@ -80,6 +81,7 @@ class ReadPhoto:
     provider: str = ""  # the execution provider that the detector really used
     known: bool = False
     spans: tuple[float, ...] = ()
+    own: bool = False
 
 
 def hash_photo(path: str, options: ReadOptions, sidecars: str = "") -> tuple[PhotoFile, str]:
@@ -152,7 +154,7 @@ def read_photo(
 def _without_faces(file: PhotoFile, digest: str, photo: DecodedPhoto, options: ReadOptions) -> ReadPhoto:
     embeddings = None if options.recogniser is None else np.empty((0, DIMENSIONS), dtype=np.float16)
     faces = PhotoFaces(digest, photo.width, photo.height, (), embeddings=embeddings)
-    return ReadPhoto(file, faces, _no_crops(options))
+    return ReadPhoto(file, faces, _no_crops(options), own=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,6 +55,8 @@ def read_raw(data: bytes, max_pixels: int) -> RawPicture:
             return RawPicture(jpeg, rgb, orientation)
         if sizes.raw_width * sizes.raw_height > max_pixels:
             raise DecodeError("too-large", too_large(sizes.raw_width, sizes.raw_height, max_pixels))
+        if _is_cut_off(raw):
+            raise DecodeError("truncated", "the file is cut off")
         rgb = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0, output_bps=8)
         return RawPicture(None, np.asarray(rgb), orientation)
 
@@ -98,6 +100,15 @@ def _preview(raw: Any) -> tuple[bytes | None, ImageArray | None, int, int] | Non
     else:
         return None
     return (jpeg, rgb, *size) if size is not None and max(size) >= LEAST_PREVIEW else None
+
+
+def _is_cut_off(raw: Any) -> bool:
+    """Whether the last rows of the sensor are empty, which LibRaw leaves so without a word.
+
+    A sensor gives no row of nothing but zeros, not even in the dark.
+    """
+    rows = raw.raw_image_visible
+    return not rows[-max(1, len(rows) // 50) :].any()
 
 
 def _words(error: Exception) -> str:

@@ -38,7 +38,8 @@ class PassedOver:
     videos: int = 0
     lacking: Counter[str] = field(default_factory=Counter)  # photos whose package is missing, by suffix
     raws: int = 0  # beside a JPEG or HEIC file of the same name
-    crops: int = 0  # that photoage exported
+    crops: int = 0  # that photoage exported, by their names
+    pictures: int = 0  # that photoage made, by the mark in them; they are read, but not searched for faces
     unknown: int = 0  # of no known name, and no photos by their content
     folders: int = 0  # that programs keep for themselves
     marked: int = 0  # folders with a `.nomedia`, or an empty `.photoageignore`
@@ -81,6 +82,9 @@ RULES = (
     ),
     Rule("PhotoPrism", ("thumbnails",), inside=("storage/cache",)),
     Rule("Nextcloud", ("preview", "avatar", "dav-photocache"), inside=("appdata_*",)),
+    Rule("Nextcloud", ("files_trashbin", "files_versions")),
+    Rule("Nextcloud", ("trash", "versions"), inside=("__groupfolders",)),
+    Rule("Nextcloud", ("thumbnails", "uploads"), beside=(("files",), ("files_trashbin", "files_versions"))),
     Rule("Piwigo", ("i",), inside=("_data",)),
     Rule("Lightroom", ("*.lrdata", "*.lrcat-data")),
     Rule("Capture One", ("cache",), inside=("captureone", "*.cocatalog")),

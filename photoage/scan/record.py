@@ -28,7 +28,7 @@ class ScanSummary:
     """What a scan did. `warnings` are one-line texts for the user.
 
     `excluded`: stored photos that it leaves out; `forgotten`: those of them that are stored no more.
-    `passed`: what the walk of folders passed over.
+    `passed`: what the scan passed over.
     """
 
     run_id: int
@@ -59,6 +59,7 @@ class Record:
         self._excluded = self._forgotten = 0  # stored photos that this scan leaves out
         self._took: dict[str, float] = {}  # seconds to read photos whose content may be stored, by path
         self._left = 0  # photos that vanished or changed under the scan
+        self._pictures = 0  # that photoage made
 
     def save(self, finished: Iterable[Sequence[Finished[Task]]]) -> None:
         """Store photos as they come, as many together as come together."""
@@ -87,6 +88,7 @@ class Record:
                 self._took[photo.file.path] = outcome.seconds
             elif task.faces is None:
                 fresh.append((photo.file, photo.faces, estimates))
+                self._pictures += photo.own
                 _tell(photo.file, "read", outcome.seconds, len(estimates))
             else:
                 self._estimate_again(task, photo, estimates, outcome.seconds)
@@ -156,6 +158,7 @@ class Record:
             self.warn(f"{problem.path}: {problem.message}")
         if self._left > NAMED:
             self.warn(f"{self._left - NAMED} more photos vanished or changed; they were left as well")
+        passed.pictures += self._pictures
         self._store.finish_run("interrupted" if interrupted else "finished", self.counts)
         self._progress(self.counts)
         return ScanSummary(

@@ -132,13 +132,15 @@ def plan_scan(
     options: ScanOptions,
     *,
     files: Iterable[PhotoFile | WalkProblem] | None = None,
+    passed: PassedOver | None = None,
 ) -> Iterator[Planned]:
     """What a scan with these arguments would begin with, without changing anything.
 
     Without a database yet, every photo is to be read. One that is to be compared may turn out to be known.
+    What the walk of folders passes over is counted in `passed`.
     """
     models = resolve_models(options)
-    found = walk(roots, options.walk) if files is None else files
+    found = walk(roots, options.walk, passed) if files is None else files
     file = database_file(database_url(database))
     if file is not None and not file.exists():
         yield from (Planned(entry, None, Action.READ) for entry in found if isinstance(entry, PhotoFile))
