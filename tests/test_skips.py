@@ -56,8 +56,12 @@ def encoded(kind: str) -> bytes:
         (["nc/anna/files/a.jpg"], ["nc/appdata_oc1x2y/preview/1/2/a.jpg"]),
         (
             ["nc/anna/files/a.jpg"],
-            ["nc/anna/files_trashbin/files/b/a.jpg", "nc/anna/thumbnails/1/32-32.jpg"]
-            + ["nc/anna/files_versions/a.jpg", "nc/__groupfolders/trash/1/a.jpg"],
+            [
+                "nc/anna/files_trashbin/files/b/a.jpg",
+                "nc/anna/thumbnails/1/32-32.jpg",
+                "nc/anna/files_versions/a.jpg",
+                "nc/__groupfolders/trash/1/a.jpg",
+            ],
         ),
         (["piwigo/upload/a.jpg"], ["piwigo/_data/i/upload/a-th.jpg"]),
         (["lr/a.jpg"], ["lr/Lr Previews.lrdata/0/a.jpg", "lr/Lr.lrcat-data/a.jpg"]),
