@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,15 +11,32 @@ from pathlib import Path
 
 import pytest
 from databases import Place
+from filelock import FileLock
 from postgres_server import Server, running_server
 
 SAMPLE_LIBRARY = Path(__file__).parent.parent / "sample_library"
+SLOW_FILE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
 
 # Neither the settings nor the database of whoever runs the tests count.
 for variable in [name for name in os.environ if name.startswith(("PHOTOAGE_", "_PHOTOAGE_"))]:
     if not variable.startswith("PHOTOAGE_TEST_"):
         del os.environ[variable]
 os.environ["PHOTOAGE_CONFIG"] = os.devnull
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Whether a file has slow tests only, and those are not wanted: what it imports takes seconds."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return SLOW_FILE.search(collection_path.read_text("utf-8")) is not None or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With pytest-xdist, tests of a file stay in one process, and those of a group of several files do."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -36,17 +54,24 @@ class ScannedLibrary:
 
 
 @pytest.fixture(scope="session")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> ScannedLibrary:
-    """The sample library, scanned once by the real pipeline; do not change either."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that the processes of one run of tests (pytest-xdist) have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
+
+
+@pytest.fixture(scope="session")
+def scanned(shared_folder: Path) -> ScannedLibrary:
+    """The sample library, scanned once by the real pipeline; other processes use it too: change nothing."""
     from photoage.scan.options import ScanOptions
     from photoage.scan.scan import scan
 
-    folder = tmp_path_factory.mktemp("scanned")
-    library = folder / "library"
-    shutil.copytree(SAMPLE_LIBRARY, library)
-    summary = scan([str(library)], folder / "photoage.db", ScanOptions(workers=2))
-    assert not summary.interrupted
-    return ScannedLibrary(library, folder / "photoage.db")
+    library, database = shared_folder / "scanned", shared_folder / "scanned.db"
+    with FileLock(shared_folder / "scanned.lock"):
+        if not database.exists():
+            shutil.copytree(SAMPLE_LIBRARY, library)
+            assert not scan([str(library)], database, ScanOptions(workers=2)).interrupted
+    return ScannedLibrary(library, database)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_library import PROGRAM, Run, real, runner, store_library
+from small_library import PROGRAM, Run, runner, store_library
 
 import photoage
 from photoage.cli import cli
@@ -102,9 +102,9 @@ def test_a_failed_export_leaves_the_old_file(database: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir() if "damaged" not in path.name) == ["faces.csv"]
 
 
-def test_an_export_is_added_to_what_is_no_file_of_its_own(database: Path, tmp_path: Path) -> None:
+def test_an_export_is_added_to_what_is_no_file_of_its_own(run: Run, database: Path, tmp_path: Path) -> None:
     """`(echo header; photoage export -o /dev/stdout; echo footer) > log`, `| wc -l`, and `>(wc -l)`."""
-    csv = real(database, "export", "-o", "-").stdout
+    csv = run("export", "-o", "-").stdout_bytes
     script = f"""
       echo header > log
       {PROGRAM} export -o /dev/stdout --format csv >> log
@@ -125,10 +125,10 @@ def test_an_export_is_added_to_what_is_no_file_of_its_own(database: Path, tmp_pa
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(database: Path) -> None:
-    done = real(database, "export", "-o", "/dev/full", "--format", "csv")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"photoage: error: /dev/full: cannot be written (No space left on device)\n"
+def test_a_full_disk_is_one_line(run: Run, database: Path) -> None:
+    done = run("export", "-o", "/dev/full", "--format", "csv", status=1)
+    assert done.stdout == ""
+    assert done.stderr == "photoage: error: /dev/full: cannot be written (No space left on device)\n"
     for unbuffered in ("", "1"):  # what is buffered is written only as the program ends
         env = {**os.environ, "PHOTOAGE_DB": str(database), "PYTHONUNBUFFERED": unbuffered}
         with open("/dev/full", "wb") as full:
@@ -238,14 +238,15 @@ def test_doctor_reports_and_its_exit_code_follows(run: Run) -> None:
         assert checks[name]["status"] == "ok", checks[name]
 
 
-def test_doctor_finds_two_onnxruntimes_and_prints_what_mends_it(database: Path, tmp_path: Path) -> None:
+def test_doctor_finds_two_onnxruntimes_and_prints_what_mends_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = "onnxruntime-gpu" if sys.platform == "darwin" else "onnxruntime"
     info = tmp_path / f"{other.replace('-', '_')}-1.31.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 1.31.0\n")
-    env = {**os.environ, "PHOTOAGE_DB": str(database), "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([PROGRAM, "doctor"], env=env, capture_output=True, text=True)
-    assert done.returncode == 1
+    monkeypatch.syspath_prepend(tmp_path)
+    done = run("doctor", status=1)
     lines = done.stdout.splitlines()
     (fault,) = (number for number, line in enumerate(lines) if line.startswith("FAULT"))
     assert "onnxruntime 1.31.0" in lines[fault]

@@ -74,9 +74,8 @@ def test_answers_are_the_same_in_every_locale(database: Path, locale_of: dict[st
     run = runner(database)
     words = ("--db", database, "query")
     assert in_locale(locale_of, *words, "--csv") == run("query", "--csv").stdout_bytes
-    found = in_locale(locale_of, *words, "--paths", "--path", b"\xc3\x96l*")
-    assert found == os.fsencode(OIL) + b"\n"
-    assert "Öl 🎖".encode() in in_locale(locale_of, *words)
+    (line,) = in_locale(locale_of, *words, "--path", b"\xc3\x96l*").splitlines()
+    assert line.endswith(os.fsencode(OIL))
 
 
 def test_paths_are_stored_the_same_in_every_locale(locale_of: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import photoage
@@ -50,9 +51,19 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(tree(path)))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of everything that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -81,7 +92,7 @@ def test_a_name_has_one_home() -> None:
     defined = {name_of(path): _defined(path) for path in MODULES}
     wrong = []
     for path in (*MODULES, *Path(__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("photoage."):
                 module = (node.module or "").removeprefix("photoage.")
                 here = defined[module] | {name.removeprefix(f"{module}.") for name in defined}
@@ -94,7 +105,7 @@ def test_a_name_has_one_home() -> None:
 def _defined(path: Path) -> set[str]:
     """Names that a module defines at its top."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -122,7 +133,7 @@ def test_only_the_command_line_prints_and_exits() -> None:
     for path in MODULES:
         if name_of(path).split(".")[0] == "cli":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Call):
                 found = ast.unparse(node.func) in {"print", "exit", "quit", "input", "sys.exit"}
             elif isinstance(node, ast.Raise) and node.exc is not None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,27 @@ def faces(engine: Engine) -> list[FaceRow]:
     return list(iter_faces(engine, FaceFilter()))
 
 
-def _last_day(taken: PhotoDate) -> date:
+@cache
+def days_of(taken_at: str | None) -> tuple[date, date] | None:
+    """The first and the last day that a date may be."""
+    if taken_at is None:
+        return None
+    taken = PhotoDate.parse(taken_at)
     month = taken.month or 12
-    return date(taken.year, month, taken.day or calendar.monthrange(taken.year, month)[1])
+    last = date(taken.year, month, taken.day or calendar.monthrange(taken.year, month)[1])
+    return taken.first_day, last
 
 
 def matches(face: FaceRow, wanted: FaceFilter, faces_of: Counter[str]) -> bool:
-    day = PhotoDate.parse(face.taken_at).first_day if face.taken_at else None
-    last = _last_day(PhotoDate.parse(face.taken_at)) if face.taken_at else None
+    days = days_of(face.taken_at)
     dated = wanted.from_date or wanted.to_date
     return (
         (wanted.min_age is None or face.age >= wanted.min_age)
         and (wanted.max_age is None or face.age <= wanted.max_age)
-        and (not dated or day is not None)
-        and (wanted.from_date is None or (last is not None and last >= wanted.from_date))
-        and (wanted.to_date is None or (day is not None and day <= wanted.to_date))
-        and (not wanted.undated or day is None)
+        and (not dated or days is not None)
+        and (wanted.from_date is None or (days is not None and days[1] >= wanted.from_date))
+        and (wanted.to_date is None or (days is not None and days[0] <= wanted.to_date))
+        and (not wanted.undated or days is None)
         and (wanted.date_source is None or face.date_source == wanted.date_source)
         and (wanted.path_glob is None or fnmatch.fnmatchcase(face.path, wanted.path_glob))
         and (wanted.min_faces is None or faces_of[face.path] >= wanted.min_faces)

@@ -25,7 +25,7 @@ from photoage.scan.ray_actors import ITEM, EstimateActor, HashActor, Job, ReadAc
 from photoage.scan.ray_engine import RayEngine, gpu_actors
 from photoage.scan.scan import scan
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pa = pytest.importorskip("pyarrow")

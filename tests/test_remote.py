@@ -20,7 +20,7 @@ from photoage.records import PhotoFile, RunCounts, WalkProblem
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 
 pytest.importorskip("s3fs")
 fsspec = pytest.importorskip("fsspec")

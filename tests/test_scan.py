@@ -48,6 +48,7 @@ def test_every_orientation_and_format_of_one_face_agrees(rows: dict[str, list[Fa
         assert abs(face.age - first.age) <= 2, name
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_a_plain_sequential_path(
     scanned: ScannedLibrary, rows: dict[str, list[FaceRow]]
 ) -> None:

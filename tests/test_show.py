@@ -13,6 +13,7 @@ import pytest
 from conftest import ScannedLibrary
 from decoded import decode_photo
 from PIL import Image, ImageChops
+from report_library import Stored, make_library
 from small_library import BROKEN, Run, real, runner, store_library
 
 from photoage.database.connect import open_database
@@ -98,14 +99,11 @@ def test_photos_that_cannot_be_read(tmp_path: Path, sample_library: Path) -> Non
     ]
 
 
-def test_a_photo_that_changed_is_shown_with_a_warning(scanned: ScannedLibrary, tmp_path: Path) -> None:
-    photo = scanned.library / "people" / "grace_hopper.jpg"
-    times = photo.stat()
-    os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
-    try:
-        result = runner(scanned.database)("show", str(photo), "-o", str(tmp_path / "a.png"))
-    finally:
-        os.utime(photo, ns=(times.st_atime_ns, times.st_mtime_ns))
+def test_a_photo_that_changed_is_shown_with_a_warning(sample_library: Path, tmp_path: Path) -> None:
+    portrait, photo = sample_library / "people" / "grace_hopper.jpg", tmp_path / "p" / "a.jpg"
+    database = make_library(portrait, photo.parent, [Stored("a.jpg", (50.0,))])
+    os.utime(photo, (1, 1))
+    result = runner(database)("show", str(photo), "-o", str(tmp_path / "a.png"))
     assert result.stderr.splitlines() == [
         f"photoage: warning: {photo}: changed since it was scanned; scan it again", f"wrote {tmp_path}/a.png"
     ]  # fmt: skip

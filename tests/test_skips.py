@@ -184,20 +184,20 @@ def run(library: Path) -> Run:
 
 def test_a_scan_says_what_it_passed_over(library: Path, run: Run) -> None:
     told = "passed over: 1 video, 1 folder of photo programs\n"
-    assert told in run("scan", str(library)).stderr
-    assert told in run("scan", "-n", str(library)).stderr
-    assert "passed over" not in run("-q", "scan", str(library)).stderr
-    every = run("scan", "--no-skip", str(library)).stderr
+    assert told in run("scan", "-j", "1", str(library)).stderr
+    assert told in run("scan", "-j", "1", "-n", str(library)).stderr
+    assert "passed over" not in run("-q", "scan", "-j", "1", str(library)).stderr
+    every = run("scan", "-j", "1", "--no-skip", str(library)).stderr
     assert "passed over: 1 video\n" in every
     assert "2 photos: 1 read, 1 unchanged" in every
-    pruned = run("scan", "--prune", str(library)).stderr
+    pruned = run("scan", "-j", "1", "--prune", str(library)).stderr
     assert told in pruned  # of a library without any change, too
     assert "1 stored photo is excluded now, and forgotten" in pruned
     assert '"skip": false' in run("runs", "--json").stdout.replace("\\", "")
 
 
 def test_no_faces_are_looked_for_on_pictures_by_photoage(library: Path, run: Run) -> None:
-    run("scan", str(library))
+    run("scan", "-j", "1", str(library))
     picture, crops = library / "boxes.png", library / "crops"
     run("show", str(library / "a.jpg_large"), "-o", str(picture))
     run("export", "--crops", str(crops), "--crop-size", "400")
@@ -205,15 +205,16 @@ def test_no_faces_are_looked_for_on_pictures_by_photoage(library: Path, run: Run
     assert is_own(picture.read_bytes())
     assert is_own(crop.read_bytes())
     crop.rename(library / "renamed.jpg")
-    told = run("scan", str(library)).stderr
+    told = run("scan", "-j", "1", str(library)).stderr
     assert "3 photos: 2 read, 1 unchanged; 0 new faces" in told
     assert "passed over: 1 video, 2 pictures by photoage, 1 folder of photo programs\n" in told
     names = library.parent / "names"
     names.write_text(f"{picture}\n{library / 'renamed.jpg'}\n")
-    named = runner(library.parent / "named.db")("scan", "--files-from", str(names)).stderr
+    named = runner(library.parent / "named.db")("scan", "-j", "1", "--files-from", str(names)).stderr
     assert "passed over: 2 pictures by photoage\n" in named
     assert run("query", "--paths").stdout == f"{library / 'a.jpg_large'}\n"
-    assert "2 read" in run("scan", "--no-skip", "--force", str(picture), str(library / "renamed.jpg")).stderr
+    again = run("scan", "-j", "1", "--no-skip", "--force", str(picture), str(library / "renamed.jpg"))
+    assert "2 read" in again.stderr
     assert str(picture) in run("query", "--paths").stdout
 
 

@@ -25,7 +25,7 @@ from photoage.photos.walk import WalkOptions, walk, walk_changed
 from photoage.photos.watch import watch
 from photoage.records import PhotoFile
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 
 PATIENCE = 90.0  # seconds for what takes a few on an idle machine
 

@@ -24,7 +24,11 @@ from faults.scanning import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("alone"),
+    pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals"),
+]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -30,7 +30,11 @@ from faults.scanning import (
 
 KILLS = int(os.environ.get("PHOTOAGE_TEST_KILLS", "2"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("alone"),
+    pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals"),
+]
 
 
 def kill_scan(library: Path, database: Path, *, delay: float, stored: int = 0) -> None:

@@ -32,7 +32,7 @@ from faults.scanning import (
     wait_until,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("alone")]
 
 SIDE = 8_900  # pixels: as many as a photo may have that is not searched in tiles
 TIME_LIMIT = float(os.environ.get("PHOTOAGE_TEST_TIME_LIMIT", "10"))  # seconds for one photo
