@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from small_library import (
     store_library,
 )
 
+import photoage
 from photoage.cli import cli
 from photoage.database.store import Store
 from photoage.records import PhotoFile, RunCounts
@@ -251,6 +253,11 @@ def test_a_reader_that_stops_early_is_no_error(database: Place) -> None:
             capture_output=True,
         )
         assert done.stderr.decode().replace("5 faces\n", "") in ("status 141\n", "status 0\n")
+
+
+def test_the_module_is_the_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "photoage", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"photoage {photoage.__version__}\n")
 
 
 def test_head_of_a_long_answer(tmp_path: Path) -> None:
