@@ -11,7 +11,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from photoage.errors import DecodeError
+from photoage.faces.read import _is_whole
 from photoage.photos.decode import DecodeOptions, decode_bytes
+from photoage.records import Box, DecodedPhoto, Detection
 
 SAMSUNG = b"\0\0\1\12\16\0\0\0Image_UTC_Data1500000000000\xff\x8bSEFH"
 
@@ -114,3 +116,21 @@ def test_a_reduced_decode_of_a_cut_off_jpeg_tells_the_same(portrait: Image.Image
         assert photo.sound is not None
         assert (photo.width, photo.height) == (2048, 2400)
         assert 2000 < photo.sound[3] < 2350
+
+
+@pytest.mark.parametrize(
+    ("sound", "box", "whole"),
+    [
+        ((0, 0, 500, 400), (100, 100, 200, 390), False),  # too near
+        ((0, 0, 500, 400), (100, 100, 200, 380), True),
+        ((0, 0, 500, 400), (0, 0, 200, 300), True),  # at the photo's own edges
+        ((0, 200, 500, 600), (100, 210, 200, 410), True),
+        ((0, 200, 500, 600), (100, 205, 200, 405), False),
+        ((100, 0, 500, 600), (90, 0, 200, 200), False),
+        ((0, 0, 500, 600), (100, 300, 500, 600), True),
+    ],
+)
+def test_a_face_counts_at_a_distance_from_what_is_lacking(sound: Box, box: Box, whole: bool) -> None:
+    photo = DecodedPhoto(np.zeros((600, 500, 3), np.uint8), 500, 600, problem="cut off", sound=sound)
+    face = Detection(box, np.zeros((5, 2), np.float32), 0.9)
+    assert _is_whole(face, photo) == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from photoage.errors import DecodeError
 from photoage.faces.detector_files import default_detector
 from photoage.faces.read import ReadOptions, read_photo
 from photoage.photos.decode import decode_bytes
+from photoage.photos.orientation import stored_orientation
 from photoage.photos.walk import walk
 from photoage.records import ImageArray, shared_area
 
@@ -111,6 +113,48 @@ def test_a_raw_file_without_the_end_of_its_sensor_data_is_cut_off(portrait: Imag
     with pytest.raises(DecodeError, match="the file is cut off") as raised:
         decode_bytes(dng(portrait.resize((320, 240)), 1, sensor), "a.dng")
     assert raised.value.kind == "truncated"
+
+
+def camera_file(kind: str, jpeg: bytes, orientation: int) -> bytes:
+    """A camera's file as LibRaw does not know it: its structure, a small thumbnail, and a JPEG."""
+    if kind == "raf":
+        head = b"FUJIFILMCCD-RAW 0201FF000000Test camera".ljust(84, b"\0")
+        return (head + struct.pack(">II", 160, len(jpeg))).ljust(160, b"\0") + jpeg
+    if kind == "cr3":
+        brand = struct.pack(">I", 24) + b"ftypcrx \0\0\0\1crx isom"
+        return brand + struct.pack(">I", len(jpeg) + 8) + b"mdat" + jpeg
+    magic = {"orf": b"IIRO", "rw2": b"IIU\0"}.get(kind, b"II*\0")
+    extra = b"CR\2\0\0\0\0\0" if kind == "cr2" else b""
+    start = 8 + len(extra)
+    thumbnail = bytes(8 * 6 * 3)
+    place = start + 2 + 12 * 12 + 4
+    entries = [(256, 4, 8), (257, 4, 6), (258, 3, 8), (259, 3, 1), (262, 3, 2), (273, 4, place)]
+    entries += [(274, 3, orientation), (277, 3, 3), (278, 4, 6), (279, 4, len(thumbnail))]
+    entries += [(513, 4, place + len(thumbnail)), (514, 4, len(jpeg))]
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", tag, form, 1, value) for tag, form, value in entries
+    )
+    return magic + struct.pack("<I", start) + extra + directory + bytes(4) + thumbnail + jpeg
+
+
+@pytest.mark.parametrize("kind", ["cr2", "cr3", "nef", "orf", "raf", "rw2"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_picture_in_a_camera_file_is_read_where_libraw_cannot(
+    tmp_path: Path, portrait: Image.Image, kind: str, orientation: int
+) -> None:
+    pytest.importorskip("rawpy")
+    large = portrait.resize((1024, 1200))
+    stored = large.transpose(QUARTER) if orientation == 6 else large
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    stored.save(file, "JPEG", quality=90, subsampling=0, exif=exif)
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(camera_file(kind, file.getvalue(), orientation))
+    photo = decode_bytes(path.read_bytes(), path.name)
+    assert (photo.width, photo.height) == (1024, 1200)
+    assert np.abs(photo.rgb.astype(int) - np.asarray(large)).mean() < 4
+    assert stored_orientation(str(path)) == orientation
 
 
 def test_the_flat_picture_of_a_photoshop_document_is_read(tmp_path: Path, portrait: Image.Image) -> None:

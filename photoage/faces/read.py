@@ -44,6 +44,10 @@ from photoage.records import (
 # times its own input, so that the smallest face it can find still has pixels for its crop.
 DECODE_MARGIN = 3
 
+# Of a face's height, from where a cut-off photo is lacking. Ages of 22 faces, with all below grey, are off by
+# 0.07 years there (at most 0.8), 0.5 at the edge of the box (at most 3.9), 1.5 with 7 % of it lacking (8).
+DISTANCE = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -183,11 +187,17 @@ def _read_page(photo: DecodedPhoto, data: bytes, path: str, options: ReadOptions
 
 
 def _is_whole(face: Detection, photo: DecodedPhoto) -> bool:
-    """Whether none of a face lies where a cut-off photo is lacking: its age would be that of half a face."""
+    """Whether a face keeps its distance from where a cut-off photo is lacking: a part has another age."""
     if photo.sound is None:
         return True
     (x1, y1, x2, y2), (left, upper, right, lower) = face.bbox, photo.sound
-    return left <= x1 and upper <= y1 and x2 <= right and y2 <= lower
+    room = DISTANCE * max(x2 - x1, y2 - y1)
+    return (
+        (left <= 0 or left <= x1 - room)
+        and (upper <= 0 or upper <= y1 - room)
+        and (right >= photo.width or x2 + room <= right)
+        and (lower >= photo.height or y2 + room <= lower)
+    )
 
 
 def _lacking(pages: Sequence[_Page | DecodeError]) -> str | None:

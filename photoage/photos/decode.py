@@ -82,7 +82,12 @@ def _readers(data: bytes, options: DecodeOptions) -> list[Callable[[], DecodedPh
         directories = tiff_pages.read_directories(data)
         if tiff_pages.has_sensor_data(directories):
             return [partial(_decode_raw, data, options)]
-        if pages := tiff_pages.pages(data, directories):
+        pages = tiff_pages.pages(data, directories)
+        # Some cameras keep their picture in none of the ways in which pages are.
+        small = all(max(page.width, page.height) < raw.LEAST_PREVIEW for page in pages)
+        if small and (inside := raw.picture_inside(data)) is not None:
+            return [partial(_decode_inside, inside, options)]
+        if pages:
             return [partial(_decode_page, data, page, options) for page in pages]
     return [lambda: _decode(opener(kind)(io.BytesIO(data)), data, options)]
 
@@ -104,12 +109,17 @@ def _decode_page(data: bytes, page: tiff_pages.Directory, options: DecodeOptions
 def _decode_raw(data: bytes, options: DecodeOptions) -> DecodedPhoto:
     found = raw.read_raw(data, options.max_pixels)
     if found.jpeg is not None:
-        image = JpegImageFile(io.BytesIO(found.jpeg))
-        return _decode(image, found.jpeg, options, found.orientation)
+        return _decode_inside(found, options)
     assert found.rgb is not None
     height, width = found.rgb.shape[:2]
-    photo = _upright(found.rgb, found.orientation, (width, height))
+    photo = _upright(found.rgb, found.orientation or 1, (width, height))
     return replace(photo, oriented=True)
+
+
+def _decode_inside(found: raw.RawPicture, options: DecodeOptions) -> DecodedPhoto:
+    """The JPEG in a file."""
+    assert found.jpeg is not None
+    return _decode(JpegImageFile(io.BytesIO(found.jpeg)), found.jpeg, options, found.orientation)
 
 
 def _decode(

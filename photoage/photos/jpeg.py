@@ -17,6 +17,8 @@ from photoage.photos.pixels import to_rgb
 from photoage.records import ImageArray
 
 SOF2, SOS = 0xC2, 0xDA
+ORDINARY = (0xC0, 0xC1, SOF2)  # frames that are no lossless ones, as of a sensor
+HEAD = 512 * 1024  # bytes within which a frame begins, metadata before it
 NO_MARKER = re.compile(rb"\xff[\x02-\xbf\xf0-\xfd]")
 END = b"\xff\xd9"
 NOISE = bytes(range(1, 129))
@@ -31,6 +33,21 @@ class JpegPicture:
     rgb: ImageArray
     rows: int
     problem: str | None = None
+
+
+def largest_inside(data: bytes) -> tuple[bytes, int, int] | None:
+    """The largest ordinary JPEG among those that a file holds, up to the file's end, and its sides."""
+    best, found = 0, None
+    place = -1
+    while (place := data.find(b"\xff\xd8\xff", place + 1)) >= 0:
+        head = data[place : place + HEAD]
+        frame = next((segment for _, kind, segment in _segments(head) if kind in ORDINARY), b"")
+        if len(frame) < 6 or frame[0] != 8 or frame[5] not in (1, 3):
+            continue
+        height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
+        if width * height > best:
+            best, found = width * height, (place, width, height)
+    return None if found is None else (data[found[0] :], *found[1:])
 
 
 def stated_size(data: bytes) -> tuple[int, int] | None:

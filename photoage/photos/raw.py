@@ -5,25 +5,32 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
 
 from photoage.errors import DecodeError, missing_package
 from photoage.photos.failures import silenced, too_large
+from photoage.photos.jpeg import largest_inside, stated_size
+from photoage.photos.tiff import read_tags
 from photoage.records import ImageArray
 
+ORIENTATION_TAG = 274
 LEAST_PREVIEW = 1000  # pixels of the long side; smaller ones are for a camera's display
 
 ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF
 
 
 class RawPicture(NamedTuple):
-    """What a RAW file gives: a JPEG's bytes, or (h, w, 3) uint8 RGB, as stored; and the way to turn it."""
+    """What a RAW file gives: a JPEG's bytes, or (h, w, 3) uint8 RGB, as stored; and the way to turn it.
+
+    `orientation` None: what the JPEG itself states.
+    """
 
     jpeg: bytes | None
     rgb: ImageArray | None
-    orientation: int
+    orientation: int | None
 
 
 def is_available() -> bool:
@@ -36,15 +43,45 @@ def is_available() -> bool:
 
 def stored_orientation(data: bytes) -> int:
     """The EXIF orientation that the file states. Raises `DecodeError`."""
-    with _opened(data) as raw:
-        return ORIENTATION.get(raw.sizes.flip, 1)
+    try:
+        with _opened(data) as raw:
+            return ORIENTATION.get(raw.sizes.flip, 1)
+    except DecodeError:
+        if (found := picture_inside(data)) is None or found.jpeg is None:
+            raise
+        return found.orientation or JpegImageFile(io.BytesIO(found.jpeg)).getexif().get(ORIENTATION_TAG, 1)
 
 
 def read_raw(data: bytes, max_pixels: int) -> RawPicture:
     """The preview if it is large enough, else the sensor's picture at half its size.
 
-    Raises `DecodeError`, of kind `no-plugin` when rawpy is not installed.
+    A preview is found, too, in a file that LibRaw cannot read: a new camera's, or one without its end. Raises
+    `DecodeError`, of kind `no-plugin` when rawpy is not installed.
     """
+    try:
+        return _read(data, max_pixels)
+    except DecodeError as error:
+        found = picture_inside(data) if error.kind in ("unsupported", "corrupt", "truncated") else None
+        if found is None:
+            raise
+        return found
+
+
+def picture_inside(data: bytes) -> RawPicture | None:
+    """The largest JPEG in a file, whatever the file is otherwise, if it is large enough."""
+    found = largest_inside(data)
+    if found is None or max(found[1:]) < LEAST_PREVIEW:
+        return None
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    stated = [
+        int.from_bytes(value, order)
+        for where, _, value in read_tags(data, frozenset({ORIENTATION_TAG}))
+        if where == 0
+    ]
+    return RawPicture(found[0], None, stated[0] if stated and 1 <= stated[0] <= 8 else None)
+
+
+def _read(data: bytes, max_pixels: int) -> RawPicture:
     with _opened(data) as raw:
         sizes = raw.sizes
         orientation = ORIENTATION.get(sizes.flip, 1)
@@ -84,8 +121,6 @@ def _opened(data: bytes) -> Iterator[Any]:
 def _preview(raw: Any) -> tuple[bytes | None, ImageArray | None, int, int] | None:
     """The largest picture in the file that is a JPEG or plain, if it is large enough."""
     import rawpy
-
-    from photoage.photos.jpeg import stated_size
 
     try:
         found = raw.extract_thumb()

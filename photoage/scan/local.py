@@ -53,8 +53,10 @@ class LocalEngine:
 
     def __exit__(self, *error: object) -> None:
         self._pool.__exit__(*error)
-        if self._running is not None and self._running.server is not None:
-            self._running.server.__exit__(*error)
+        if self._running is not None:
+            self._running.predictor.settle()
+            if self._running.server is not None:
+                self._running.server.__exit__(*error)
 
     def take_warnings(self) -> list[str]:
         taken, self._warnings = self._warnings, []
@@ -209,10 +211,14 @@ class _LoadingPredictor:
             self._thread = threading.Thread(target=self._load, daemon=True)
             self._thread.start()
 
+    def settle(self) -> None:
+        """Wait for a load that has begun: a process that ends in the middle of one is aborted."""
+        if self._thread is not None:
+            self._thread.join()
+
     def get(self) -> Predictor:
         self.start()
-        assert self._thread is not None
-        self._thread.join()
+        self.settle()
         if self._error is not None:
             raise self._error
         assert self._predictor is not None
