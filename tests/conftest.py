@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from databases import Place
+from family import name_family, store_family
 from filelock import FileLock
 from postgres_server import Server, running_server
 
@@ -90,3 +91,38 @@ def new_database(
         return lambda: tmp_path_factory.mktemp("database") / "photoage.db"
     server: Server = request.getfixturevalue("postgres")
     return server.new_database
+
+
+@pytest.fixture(scope="module")
+def prepared(new_database: Callable[[], Place]) -> dict[str, Path]:
+    """SQLite's files of a library at some stage, which are copied for each test."""
+    return {}
+
+
+@pytest.fixture
+def stored(
+    new_database: Callable[[], Place], prepared: dict[str, Path], tmp_path: Path
+) -> Callable[[str, Callable[[Place], None]], Place]:
+    """Gives a database on which something was done, done once for all tests where files can be copied."""
+
+    def made(stage: str, do: Callable[[Place], None]) -> Place:
+        place = prepared.get(stage) or new_database()
+        if stage not in prepared:
+            do(place)
+            if not isinstance(place, Path):
+                return place
+            prepared[stage] = place
+        return Path(shutil.copy(place, tmp_path / f"{stage}.db"))
+
+    return made
+
+
+@pytest.fixture
+def family(stored: Callable[[str, Callable[[Place], None]], Place]) -> Place:
+    return stored("family", store_family)
+
+
+@pytest.fixture
+def named(stored: Callable[[str, Callable[[Place], None]], Place]) -> Place:
+    """The family, found and named."""
+    return stored("named", name_family)

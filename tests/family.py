@@ -8,9 +8,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from databases import CHECKPOINT, DETECTOR, Place, opened
+from sqlalchemy import Connection, select
 
+from photoage.database.changes import changing
+from photoage.database.face_filter import FaceFilter
+from photoage.database.query import FaceRow, iter_faces
 from photoage.database.store import Store
+from photoage.database.tables import Face, PersonFace, Photo
 from photoage.faces.recogniser import DIMENSIONS
+from photoage.people.find import FoundPersons, find_persons
+from photoage.people.names import name_person
+from photoage.people.refresh import refresh_persons
 from photoage.records import Detection, Estimate, PhotoDate, PhotoFaces, PhotoFile
 
 RECOGNISER = ("arc", "e" * 64)
@@ -95,12 +103,46 @@ def store_family(place: Place) -> None:
 
 def persons_of(place: Place) -> dict[str, set[str]]:
     """Who is on the photos: the paths, with the number of the face, of every person."""
-    from photoage.database.face_filter import FaceFilter
-    from photoage.database.query import iter_faces
-
     found: dict[str, set[str]] = {}
     with opened(place, read_only=True) as engine:
         for row in iter_faces(engine, FaceFilter()):
             if row.person is not None:
                 found.setdefault(row.person, set()).add(f"{Path(row.path).stem}#{row.face_index}")
     return found
+
+
+def find(place: Place, *, anew: bool = False) -> FoundPersons:
+    with changing(place) as connection:
+        return find_persons(connection, anew=anew)
+
+
+def rows(place: Place, **wanted: object) -> list[FaceRow]:
+    with opened(place, read_only=True) as engine:
+        return list(iter_faces(engine, FaceFilter(**wanted)))  # type: ignore[arg-type]
+
+
+def number_of(connection: Connection, name: str) -> int:
+    """The person who was found to be on the first photo of somebody of the family."""
+    year = YEARS[name][0]
+    path, place = path_of(year, "carl" if name == "carl" else ""), int(name == "berta")
+    face = select(Face.id).join(Photo).where(Photo.path == path, Face.face_index == place).scalar_subquery()
+    return connection.execute(select(PersonFace.person_id).where(PersonFace.face_id == face)).scalar_one()
+
+
+def expected() -> dict[str, set[str]]:
+    faces = {
+        "Anna": {f"{year}#0" for year in YEARS["anna"]},
+        "Berta": {f"{year}#{int(year in YEARS['anna'])}" for year in YEARS["berta"]},
+        "Carl": {f"{year}-carl#0" for year in YEARS["carl"]},
+    }
+    return faces
+
+
+def name_family(place: Place) -> None:
+    """Store the family, find its persons and name them."""
+    store_family(place)
+    find(place)
+    with changing(place) as connection:
+        for each in FAMILY:
+            name_person(connection, number_of(connection, each), each.title())
+        refresh_persons(connection)

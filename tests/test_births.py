@@ -7,7 +7,17 @@ from datetime import date
 import numpy as np
 import pytest
 
-from photoage.people.births import YEAR, Birth, DatedFaces, NoBirth, agreement, fit_birth, to_date, year_range
+from photoage.people.births import (
+    YEAR,
+    Birth,
+    DatedFaces,
+    NoBirth,
+    agreement,
+    fit_birth,
+    habitual_error,
+    to_date,
+    year_range,
+)
 from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
 
 
@@ -116,6 +126,20 @@ def test_what_is_no_date_is_refused(text: str) -> None:
 
 def face(born: float, age: float, width: float = 5.0, person: int = 1, error: float = 0.5) -> KnownFace:
     return KnownFace(person, born, born - error, born + error, age, max(0.0, age - width), age + width)
+
+
+def test_the_habitual_error_is_that_of_dated_photos_of_similar_ages() -> None:
+    faces = dated(
+        1950.0, [1953.0, 1954.0, 1955.0, 1956.0, 1990.0, 1991.0, 1992.0, 1993.0], [1] * 4 + [-6] * 4
+    )
+    assert 0.5 < habitual_error(faces, 1950.0, 6.0) < 1.0
+    assert -6 < habitual_error(faces, 1950.0, 36.0) < -3
+    assert habitual_error(dated(1950.0, YEARS[:3], [5] * 3), 1950.0, 10.0) == 0.0
+
+
+def test_a_false_date_is_no_habitual_error() -> None:
+    faces = dated(1950.0, [1953.0, 1954.0, 1955.0, 1956.0, 1957.0], [0, 0, 0, 0, 40])
+    assert abs(habitual_error(faces, 1950.0, 6.0)) < 0.2
 
 
 def test_a_photo_is_as_old_as_its_people_tell() -> None:

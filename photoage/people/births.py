@@ -26,6 +26,7 @@ SHARED = 0.3  # how much of their error photos of one year share: the model, the
 COMMON = 1.2  # years: the standard error that all estimates of one person share, measured on FG-NET
 FEWEST = 3  # dated photos that a birth date is fitted to
 CONTRADICTED = 0.5  # share of faces that must agree
+FEWEST_HABITS = 4  # dated photos by which a habitual error is corrected
 WIDEST = 25.0  # years of interval from which a birth date says nothing
 
 BLOCK = 1_000  # faces that are worked on at once
@@ -137,6 +138,19 @@ def agreement(faces: DatedFaces, born: float) -> Floats:
     """The chance of each face that it is of a person born then, and its photo's date right: (N,)."""
     likelihood = _likelihood(faces, np.array([born]), slice(None))[:, 0]
     return np.asarray((1 - OUTLIERS) * likelihood / _mixed(likelihood), dtype=np.float64)
+
+
+def habitual_error(faces: DatedFaces, born: float, age: float) -> float:
+    """How many years too old the model is wont to see a person born then where it says `age`.
+
+    The mean error of estimates like this one in the person's dated photos, as if there were one more without
+    any error; 0 with fewer than FEWEST_HABITS. Measured: docs/people.md.
+    """
+    if len(faces) < FEWEST_HABITS:
+        return 0.0
+    near = np.exp(-0.5 * np.square((faces.age - age) / (3 + 0.3 * age)))
+    weight = near * agreement(faces, born)
+    return float(weight @ (faces.age - (faces.taken - born)) / (weight.sum() + 1))
 
 
 def _likelihood(faces: DatedFaces, born: Floats, part: slice) -> Floats:

@@ -4,7 +4,8 @@ The similarity of two groups of faces is the mean cosine over all pairs of their
 product of the groups' mean embeddings: no pair need be kept, and any number of faces takes memory in
 proportion to their number. Ages take part twice. Birth years that faces imply (date less age) may differ by
 what their intervals allow, and a difference beyond counts against the pair; where they agree, faces of
-distant ages are let off part of what growing up takes from the cosine. Method: group-average agglomeration
+distant ages are let off part of what growing up takes from the cosine. Groups of many faces must be more
+alike: were they one person, faces of theirs would have met before. Method: group-average agglomeration
 by reciprocal nearest neighbours (Murtagh, The Computer Journal 26(4), 1983), on a graph of nearest
 neighbours instead of all pairs.
 """
@@ -27,6 +28,9 @@ Numbers = npt.NDArray[np.int32]
 
 FEW = 2_000  # faces; see GroupingOptions.threshold
 BLOCK = 65_536  # groups whose embeddings are worked on at once
+GROWING = 18.0  # years in which faces do two thirds of their growing
+OFTEN = 3  # faces whose dates are not all false
+MANY = 4  # faces; see GroupingOptions.many
 STAR = 10
 
 
@@ -34,17 +38,22 @@ STAR = 10
 class GroupingOptions:
     """What counts as one person. Measured on FG-NET's people among strangers of LFW (docs/people.md)."""
 
-    threshold: float = 0.29  # similarity from which two groups are one person, among up to FEW faces
+    threshold: float = 0.305  # similarity from which two groups are one person, among up to FEW faces
     per_tenfold: float = 0.03  # more for each tenfold of faces beyond: more strangers, more lookalikes
-    per_error: float = 0.1  # less for each standard error by which birth years differ beyond one,
-    most_errors: float = 3.0  # ... up to so many
-    per_year: float = 0.005  # more for each year of age between faces whose birth years agree,
-    most_years: float = 25.0  # ... up to so many
+    per_error: float = 0.03  # less for each standard error by which birth years differ beyond one,
+    most_errors: float = 2.0  # ... up to so many
+    growing: float = 0.25  # more, times what faces grow between their mean ages, where birth years agree,
+    undated: float = 0.6  # ... so much of it where there is none to compare,
+    differing: float = 0.3  # ... and so much where they differ: one of the dates may be false
     apart: float = 4.0  # standard errors from which two groups cannot be one person,
-    alike: float = 0.75  # ... unless they are so similar: one picture, of which one date is false
+    alike: float = 0.4  # ... unless they are so similar that a false date is likelier,
+    generation: float = 25.0  # and years from which two groups of OFTEN faces or more cannot,
+    same_picture: float = 0.75  # ... unless they are so similar: copies
     alone: float = 0.12  # more for single faces, less so the more faces both groups have
+    many: float = 0.045  # more for each doubling of both groups beyond MANY faces: an error costs more,
+    most_doublings: float = 2.0  # ... up to so many
     neighbours: int = 24  # nearest neighbours of a face that are looked at
-    floor: float = 5.0  # years: the standard error that any number of estimates by one model has in common
+    floor: float = 10.0  # years: the standard error that any number of estimates by one model has in common
 
 
 @dataclass(slots=True, eq=False)
@@ -90,11 +99,14 @@ def group(faces: FaceSet, options: GroupingOptions = GroupingOptions()) -> Ids:
         place = np.full(len(groups.size), -1)
         place[live] = np.arange(len(live))
         everything = len(wanted) == len(live)
+        least = groups.threshold - options.growing
+        if everything and len(live) == len(faces):
+            least += options.alone
         pairs = nearest_pairs(
             groups.directions(live),
             None if everything else place[wanted],
             options.neighbours,
-            groups.threshold - options.per_year * options.most_years,
+            least,
         )
         wanted = groups.agglomerate(live[pairs].astype(np.int32))
     return groups.persons()
@@ -116,8 +128,7 @@ class _Groups:
             np.float32
         )
         self._born = np.where(known, faces.born, 0).astype(np.float64)
-        self._age = faces.age.astype(np.float64)
-        self._age_square = np.square(self._age)
+        self._grown = grown(faces.age).astype(np.float64)
         self._certain = np.full(count, np.nan, np.float32)  # standard errors of birth dates that are given
         self._kept = np.zeros(count, bool)
         self._apart = _pairs_within(faces.photo)
@@ -231,7 +242,9 @@ class _Groups:
             a, b = pairs[start : start + BLOCK].T
             cosine = np.einsum("ij,ij->i", self._mean[a].astype(np.float32), self._mean[b].astype(np.float32))
             alone = self._options.alone / np.sqrt(self.size[a].astype(np.float32) * self.size[b])
-            scores[start : start + len(a)] = cosine - alone + self._by_age(a, b, cosine)
+            doublings = np.log2(np.minimum(self.size[a], self.size[b]) / MANY)
+            many = self._options.many * np.clip(doublings, 0, self._options.most_doublings)
+            scores[start : start + len(a)] = cosine - alone - many + self._by_age(a, b, cosine)
         return scores
 
     def _by_age(self, a: Numbers, b: Numbers, cosine: Floats) -> Floats:
@@ -239,14 +252,15 @@ class _Groups:
         dated = (self._weight[a] > 0) & (self._weight[b] > 0)
         error = np.sqrt(np.square(self._error(a)) + np.square(self._error(b)))
         errors = np.abs(self._born[a] - self._born[b]) / error
-        mean_a, mean_b = self._age[a], self._age[b]
-        spread = self._age_square[a] - mean_a**2 + self._age_square[b] - mean_b**2
-        years = np.sqrt(np.maximum(0, spread) + np.square(mean_a - mean_b))
+        growing = options.growing * np.abs(self._grown[a] - self._grown[b])
         less = options.per_error * np.clip(errors - 1, 0, options.most_errors)
-        more = np.where(errors <= 1, options.per_year * np.minimum(years, options.most_years), 0)
+        often = np.minimum(self.size[a], self.size[b]) >= OFTEN
+        generation = often & (np.abs(self._born[a] - self._born[b]) > options.generation)
         apart = (errors > options.apart) & (cosine < options.alike)
-        found = np.where(apart, -np.inf, more - less)
-        return np.where(dated, found, 0).astype(np.float32)
+        apart |= generation & (cosine < options.same_picture)
+        share = np.where(errors <= 1, 1, options.differing)
+        by_birth = np.where(apart, -np.inf, growing * share - less)
+        return np.where(dated, by_birth, options.undated * growing).astype(np.float32)
 
     def _error(self, groups: Numbers) -> Floats:
         """Standard errors of groups' birth years."""
@@ -280,8 +294,7 @@ class _Groups:
         self._mean[heads] = mean(self._mean, share.astype(np.float32), own.astype(np.float32)) / total[
             :, None
         ].astype(np.float32)
-        self._age[heads] = mean(self._age, share, own) / total
-        self._age_square[heads] = mean(self._age_square, share, own) / total
+        self._grown[heads] = mean(self._grown, share, own) / total
         weights, before = self._weight[small].astype(np.float64), self._weight[heads].astype(np.float64)
         weight = before + np.add.reduceat(weights, starts)
         born = mean(self._born, weights, before) / np.maximum(weight, 1e-12)
@@ -304,6 +317,14 @@ class _Groups:
         order = np.lexsort((-pairs[:, 1], faces, kept))  # of equal ones the older
         found[pairs[order, 0]] = pairs[order, 1]
         return found[self.label]
+
+
+def grown(age: Floats) -> Floats:
+    """How far faces of these ages (N,), in years, have grown: from 0 at birth to 1.
+
+    Embeddings of one person lose similarity in proportion to the difference.
+    """
+    return np.asarray(1 - np.exp(-age / GROWING), dtype=np.float32)
 
 
 def _pairs_within(photo: Ids) -> Pairs:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date as Day
 from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Engine, Select, and_, or_, select, type_coerce
 from sqlalchemy.types import Text
 
@@ -13,7 +15,7 @@ from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.globs import path_tests
 from photoage.database.persons import person_label
 from photoage.database.tables import EstimateRow, Face, PathText, Person, PersonFace, Photo
-from photoage.people.births import to_date, year_range
+from photoage.people.births import DatedFaces, habitual_error, to_date, year_range
 from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
 
 # Sources that say when a photo was taken, unlike the names of files and folders, which are often of an event,
@@ -42,7 +44,9 @@ class SuggestedDate(NamedTuple):
 def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
     """Photos without a date from a TRUSTED source, by path, with the date that their people tell."""
     untrusted = or_(Photo.taken_at.is_(None), Photo.date_source.not_in(TRUSTED))
+    dated = _dated_faces(engine)
     for photo in _photos(engine, _faces(path_glob).where(untrusted)):
+        photo.faces[:] = [_corrected(face, dated.get(face.person)) for face in photo.faces]
         suggested = _suggested(photo, None)
         if suggested is not None:
             yield suggested
@@ -110,6 +114,25 @@ def _photos(engine: Engine, faces: Select[*tuple[Any, ...]]) -> Iterator[_Photo]
             photo.labels[person] = person_label(person, called)
         if photo is not None:
             yield photo
+
+
+def _dated_faces(engine: Engine) -> dict[int, DatedFaces]:
+    """Of persons with a given birth date, the faces in photos with a trusted date."""
+    given = _faces(None).where(Person.birth_date.is_not(None), Photo.date_source.in_(TRUSTED))
+    known: dict[int, list[tuple[float, ...]]] = {}
+    for photo in _photos(engine, given):
+        first, last = year_range(photo.taken_at or "")
+        for face in photo.faces:
+            dated = ((first + last) / 2, (last - first) / 2, face.age, face.low, face.high)
+            known.setdefault(face.person, []).append(dated)
+    return {person: DatedFaces(*np.array(faces).T) for person, faces in known.items()}
+
+
+def _corrected(face: KnownFace, dated: DatedFaces | None) -> KnownFace:
+    """The face with an estimate free of the error that the model habitually makes with this person."""
+    error = 0.0 if dated is None else habitual_error(dated, face.born, face.age)
+    age, low, high = (max(0.0, value - error) for value in (face.age, face.low, face.high))
+    return replace(face, age=age, low=low, high=high)
 
 
 def _moments(birth: str, low: str | None = None, high: str | None = None) -> tuple[float, float, float]:
