@@ -47,7 +47,7 @@ class GroupingOptions:
     differing: float = 0.3  # ... and so much where they differ: one of the dates may be false
     apart: float = 4.0  # standard errors from which two groups cannot be one person,
     alike: float = 0.4  # ... unless they are so similar that a false date is likelier,
-    generation: float = 25.0  # and years from which two groups of OFTEN faces or more cannot,
+    generation: float = 50.0  # and years from which two groups of OFTEN faces or more cannot,
     same_picture: float = 0.75  # ... unless they are so similar: copies
     alone: float = 0.12  # more for single faces, less so the more faces both groups have
     many: float = 0.045  # more for each doubling of both groups beyond MANY faces: an error costs more,
