@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -80,6 +82,29 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does so itself")
+@ways
+def test_only_what_is_open_for_writing_is_synced(
+    way: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses the others."""
+    import fcntl
+
+    synced = []
+
+    def sync_as_windows_does(file: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        synced.append(file)
+
+    monkeypatch.setattr(os, "fsync", sync_as_windows_does)
+    assert callable(way)
+    (tmp_path / "file").write_bytes(b"old")
+    way(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert len(synced) == 1
 
 
 @ways

@@ -45,6 +45,7 @@ class Made:
 def driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "cuda_driver_present", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)  # what DataLoader asks
 
 
 @pytest.fixture
@@ -97,8 +98,11 @@ def test_one_detector_and_one_age_model_serve_scan_after_scan(
         again = scan_with(engine, [str(new)], tmp_path / "gpu.db", options)
         assert (again.counts.done, again.counts.faces) == (1, 1)
     assert (gpu.detectors, gpu.predictors) == (1, 1)  # no session is made to be thrown away
+    assert gpu.pinned > 0
+    gpu.pinned = 0
     assert set(threading.enumerate()) <= before, "the detection server has ended"
     scan([str(library)], tmp_path / "cpu.db", ScanOptions(workers=2, device="cpu"))
+    assert gpu.pinned == 0
     found = rows(tmp_path / "gpu.db")
     for path, row in rows(tmp_path / "cpu.db").items():
         assert len(row.faces) == len(found[path].faces)
