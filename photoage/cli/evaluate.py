@@ -122,7 +122,7 @@ def evaluate(
             measured = evaluate_scanned(job, progress=progress)
         else:
             measured = evaluate_crops(job, progress=progress)
-    report = measured.report()
+    report = measured.figures()
     if plot is not None:
         plot_evaluation(measured.predicted, measured.age, measured.sets, plot, measured.checkpoint, report)
     for kind, meaning in (

@@ -26,7 +26,7 @@ from photoage.training.dataset import (
     joined,
     labels_of,
 )
-from photoage.training.metrics import BoolArray, by_age, entry, report
+from photoage.training.metrics import BoolArray, by_age, entry, grouped_figures
 from photoage.training.prepare import given_splits
 from photoage.training.prints import COPIES
 from photoage.training.sources import read_sources
@@ -85,7 +85,7 @@ class Evaluation:
     def predicted(self) -> FloatArray:
         return np.array([estimate.age for estimate in self.estimates], dtype=np.float32)
 
-    def report(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The figures as JSON-ready values, under keys that stay.
 
         `checkpoint`, `split`, `mode`; over the faces found `count`, `mae` (years), `cs5` (percent),
@@ -101,18 +101,18 @@ class Evaluation:
         groups = {"gender": (labels["gender"], GENDERS), "ethnicity": (labels["ethnicity"], ETHNICITIES)}
         predicted, age, bounds, sets = self.predicted, self.age, (low, high), self.sets
 
-        def figures(rows: BoolArray) -> dict[str, Any]:
+        def of(rows: BoolArray) -> dict[str, Any]:
             return entry(predicted, age, bounds, rows)
 
         def by_colour(rows: BoolArray) -> dict[str, Any]:
             if self.grey is None:
                 return {}
-            return {"by_colour": {"colour": figures(rows & ~self.grey), "grey": figures(rows & self.grey)}}
+            return {"by_colour": {"colour": of(rows & ~self.grey), "grey": figures(rows & self.grey)}}
 
         every = np.ones(len(age), np.bool_)
         by_set = {
             name: {
-                **figures(sets == name),
+                **of(sets == name),
                 "by_age": by_age(predicted, age, bounds, sets == name),
                 **by_colour(sets == name),
             }
@@ -122,7 +122,7 @@ class Evaluation:
             "checkpoint": self.checkpoint,
             "split": self.split,
             "mode": self.mode,
-            **report(predicted, age, groups, bounds),
+            **grouped_figures(predicted, age, groups, bounds),
             **by_colour(every),
             "by_set": by_set,
             **({} if self.copies is None else {"copies": self._moves(self.copies)}),
@@ -161,7 +161,7 @@ def chosen_samples(job: EvaluateJob) -> tuple[list[list[Sample]], list[str]]:
             {} if job.splits is None else read_splits(job.splits),
         )
         if not splits and job.splits is None:
-            raise UsageError(f"{job.data[0]}: has no split column, so --split needs --splits")
+            raise UsageError(f"{job.data[0]}: has no split column, so `split` needs `splits`")
         chosen = [[s for s in samples if splits.get(s.key) == job.split] for samples in chosen]
         if not any(chosen):
             raise DataError(f"{job.splits or job.data[0]}: no image of the data is in the split {job.split}")

@@ -92,7 +92,7 @@ def within(age: FloatArray, low: int, high: int) -> BoolArray:
     return (age >= low) & (age < high + 1)
 
 
-def report(
+def grouped_figures(
     predicted: FloatArray,
     age: FloatArray,
     groups: dict[str, tuple[npt.NDArray[Any], int]],

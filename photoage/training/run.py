@@ -80,7 +80,7 @@ def run_training(
     steps = len(data.training.samples) // config.batch_size
     warmup = max(1, min(config.warmup_steps, steps * config.epochs // WARMUP_SHARE))
 
-    def report(update: TrainProgress) -> None:
+    def draw_and_tell(update: TrainProgress) -> None:
         if update.validation is not None:
             _draw_curve(job.out)
         progress(update)
@@ -93,7 +93,7 @@ def run_training(
         device=device,
         resume=job.resume,
         data_info=data.info,
-        progress=report,
+        progress=draw_and_tell,
         should_stop=should_stop,
     )
     return None if info is None else Trained(info, _draw_curve(job.out))

@@ -63,7 +63,7 @@ def _labels_of(folder: Path) -> Path | None:
         return folder / LABELS
     inside = sorted(folder.glob(f"*/{LABELS}"))
     if len(inside) > 1:
-        raise DataError(f"{folder}: several folders in it have a {LABELS}; name each with its own --data")
+        raise DataError(f"{folder}: several folders in it have a {LABELS}; name each apart in `data`")
     return inside[0] if inside else None
 
 

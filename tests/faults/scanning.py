@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from photoage.scan.scan import scan as run_scan
 
 PHOTOAGE = Path(sys.executable).with_name("photoage")
 LIBRARY = Path(__file__).parents[2] / "sample_library"
+FACE, OTHER_FACE, NO_FACE = "orientations/1.jpg", "orientations/6.jpg", "places/flower.jpg"
 PORTRAIT = LIBRARY / "people" / "eileen_collins.png"
 AGE_TOLERANCE = 0.0021  # years: a face's age differs by some 1e-6 with the batch it is in, then is rounded
 TIMEOUT = 600.0  # seconds; only a hang takes as long
@@ -52,6 +54,14 @@ class Unbroken(NamedTuple):
 
     rows: dict[str, PhotoRow]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A folder with three photos and a damaged one, and the database of a scan of it."""
+
+    folder: Path
+    database: Path
 
 
 # --- libraries --------------------------------------------------------------------------------
@@ -82,6 +92,15 @@ def copy_photos(folder: Path, *names: str) -> list[Path]:
     """Photos of the sample library, copied to a folder under their own names."""
     folder.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(LIBRARY / name, folder / Path(name).name)) for name in names]
+
+
+def replace_content(path: Path, other: Path, *, keep_time: bool) -> None:
+    """Put another photo's content into a file without changing its size, and perhaps not its time."""
+    info = path.stat()
+    data = other.read_bytes()[: info.st_size]
+    path.write_bytes(data + bytes(info.st_size - len(data)))
+    if keep_time:
+        os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 # --- scans ------------------------------------------------------------------------------------
