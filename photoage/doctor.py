@@ -223,7 +223,7 @@ def check_file_system(path: Path) -> Check:
     if is_network(fstype):
         detail = (
             f"{path} is on a network file system ({fstype}), where SQLite can be damaged;"
-            " put it on a local disk with --db or PHOTOAGE_DB"
+            " put it on a local disk (PHOTOAGE_DB)"
         )
         return Check("database file system", "warning", detail, values=values)
     return Check("database file system", "ok", fstype or "unknown", values=values)

@@ -34,6 +34,7 @@ import photoage
 from photoage.cli import cli
 from photoage.database.store import Store
 from photoage.records import PhotoFile, RunCounts
+from photoage.scan.record import ScanSummary
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +330,15 @@ MESSAGES = {
     "query --print {agee}": "--print: {agee} is not a field",
     "scan --offline --detector no-such-pack .": "and --offline is set",
 }
+
+
+def test_warnings_of_the_core_name_options_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = ScanSummary(1, RunCounts(), warnings=["`det_size` 640 finds little, `no_option` none"])
+    monkeypatch.setattr("photoage.scan.scan.scan", lambda *given, **options: summary)
+    told = run("scan", str(tmp_path)).stderr
+    assert "photoage: warning: --det-size 640 finds little, `no_option` none\n" in told
 
 
 @pytest.mark.parametrize("line", MESSAGES)

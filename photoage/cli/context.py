@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from photoage.cli.field_names import with_options
 from photoage.cli.text import visible
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Context:
 
     def warn(self, message: str) -> None:
         """Something the user must know, on stderr, even with `-q`."""
+        current = click.get_current_context(silent=True)
+        message = message if current is None else with_options(message, current.find_root())
         click.echo(f"photoage: warning: {visible(message)}", err=True)
 
     def detail(self, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Options in messages. The core names the fields that it was given; users know them by their options."""
+"""Options in errors and warnings: the core names the fields that it was given, users know the options."""
 
 from __future__ import annotations
 
