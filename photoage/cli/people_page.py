@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.cutting import cutting_progress
+from photoage.cli.page_file import cutting_progress, is_streamed, page_file, page_options, show_page
 from photoage.errors import UsageError
-from photoage.files import is_stream, replacing_binary
 
 
 @click.command(short_help="Write a page to see, name and correct persons.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    required=True,
-    metavar="FILE",
-    help="HTML file to write; - for stdout.",
-)
-@click.option("--open", "opened", is_flag=True, help="Show it in the web browser.")
+@page_options
 @click.option(
     "--min-faces",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
     help="Leave out persons without a name that have fewer faces.",
-)
-@click.option(
-    "-j", "--workers", type=click.IntRange(min=1), help="Processes that read photos [default: one per core]."
 )
 @global_options
 def page(context: Context, output: str, opened: bool, min_faces: int, workers: int | None) -> None:
@@ -48,25 +35,11 @@ def page(context: Context, output: str, opened: bool, min_faces: int, workers: i
       photoage people apply -n ~/Downloads/people.csv
       photoage people apply ~/Downloads/people.csv
     """
-    streamed = output == "-" or is_stream(output)
-    if not streamed and Path(output).suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{output}: the extension is neither .html nor .htm")
-    if streamed and opened:
-        raise UsageError("--open needs a file; name one with -o")
+    streamed = is_streamed(output, opened)
     from photoage.export.people.build import write_people_page
 
-    with context.reading() as engine, cutting_progress(context) as progress:
-        if output == "-":
-            sys.stdout.flush()
-            summary = write_people_page(
-                engine, sys.stdout.buffer, least_faces=min_faces, workers=workers, progress=progress
-            )
-            sys.stdout.buffer.flush()
-        else:
-            with replacing_binary(Path(output)) as file:
-                summary = write_people_page(
-                    engine, file, least_faces=min_faces, workers=workers, progress=progress
-                )
+    with context.reading() as engine, cutting_progress(context) as progress, page_file(output) as file:
+        summary = write_people_page(engine, file, least_faces=min_faces, workers=workers, progress=progress)
     if not streamed:
         context.say(f"wrote {output}: {summary.persons} persons, {summary.faces} faces shown")
     if summary.without_picture:
@@ -74,10 +47,7 @@ def page(context: Context, output: str, opened: bool, min_faces: int, workers: i
             f"{summary.without_picture} faces have no picture: their photos are gone, changed or unreadable"
         )
     if opened:
-        import webbrowser
-
-        if not webbrowser.open(Path(output).resolve().as_uri()):
-            context.warn(f"{output}: no web browser could be started to show it")
+        show_page(context, output)
 
 
 @click.command(short_help="Carry out what the page saved.")

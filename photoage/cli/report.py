@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from photoage.cli.context import Context, global_options
-from photoage.cli.cutting import cutting_progress
 from photoage.cli.options import face_filter
-from photoage.errors import UsageError
-from photoage.files import is_stream, replacing_binary
+from photoage.cli.page_file import cutting_progress, is_streamed, page_file, page_options, show_page
 
 if TYPE_CHECKING:
     from photoage.database.face_filter import FaceFilter
-    from photoage.export.report.build import ReportSummary
 
 MOST = 20_000  # faces of a page, 44 MB, unless the user wants more
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(),
-    required=True,
-    metavar="FILE",
-    help="HTML file to write; - for stdout.",
-)
-@click.option("--open", "opened", is_flag=True, help="Show it in the web browser.")
-@click.option(
-    "-j", "--workers", type=click.IntRange(min=1), help="Processes that read photos [default: one per core]."
-)
+@page_options
 @click.option(
     "--all", "everything", is_flag=True, help=f"More than {MOST:,} faces, which few browsers show, too."
 )
@@ -63,12 +46,9 @@ def report(
       photoage report -o report.html --open
       photoage report --year 2012-2015 --min-score 0.6 -o children.html --max-age 12
     """
-    streamed = output == "-" or is_stream(output)
-    if not streamed and Path(output).suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{output}: the extension is neither .html nor .htm")
-    if streamed and opened:
-        raise UsageError("--open needs a file; name one with -o")
+    streamed = is_streamed(output, opened)
     from photoage.database.query import count_faces
+    from photoage.export.report.build import write_report
 
     with context.reading() as engine:
         number = count_faces(engine, faces)
@@ -78,8 +58,10 @@ def report(
                 " show more; --all takes all, --limit another number"
             )
             number, faces = MOST, replace(faces, limit=MOST)
-        with cutting_progress(context) as progress:
-            summary = _write(engine, faces, output, workers, lambda done: progress(done, number))
+        with cutting_progress(context) as progress, page_file(output) as file:
+            summary = write_report(
+                engine, faces, file, workers=workers, progress=lambda done: progress(done, number)
+            )
     if not streamed:
         context.say(f"wrote {output}")
     if summary.without_picture:
@@ -88,21 +70,4 @@ def report(
             "changed or unreadable; the page says why"
         )
     if opened:
-        import webbrowser
-
-        if not webbrowser.open(Path(output).resolve().as_uri()):
-            context.warn(f"{output}: no web browser could be started to show it")
-
-
-def _write(
-    engine: Any, faces: FaceFilter, output: str, workers: int | None, progress: Callable[[int], None]
-) -> ReportSummary:
-    from photoage.export.report.build import write_report
-
-    if output == "-":
-        sys.stdout.flush()
-        summary = write_report(engine, faces, sys.stdout.buffer, workers=workers, progress=progress)
-        sys.stdout.buffer.flush()
-        return summary
-    with replacing_binary(output) as file:
-        return write_report(engine, faces, file, workers=workers, progress=progress)
+        show_page(context, output)
