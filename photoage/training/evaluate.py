@@ -107,7 +107,7 @@ class Evaluation:
         def by_colour(rows: BoolArray) -> dict[str, Any]:
             if self.grey is None:
                 return {}
-            return {"by_colour": {"colour": of(rows & ~self.grey), "grey": figures(rows & self.grey)}}
+            return {"by_colour": {"colour": of(rows & ~self.grey), "grey": of(rows & self.grey)}}
 
         every = np.ones(len(age), np.bool_)
         by_set = {
