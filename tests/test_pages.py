@@ -12,6 +12,7 @@ from PIL import Image
 
 from photoage.errors import DecodeError
 from photoage.photos.decode import decode_bytes, decode_pages
+from photoage.photos.orientation import stored_orientation
 from photoage.photos.walk import walk
 
 
@@ -62,10 +63,17 @@ def test_a_damaged_page_costs_no_other(portraits: list[Image.Image]) -> None:
     assert len(found) == 3
 
 
-def test_floating_point_colours(portraits: list[Image.Image]) -> None:
+def test_floating_point_colours(portraits: list[Image.Image], tmp_path: Path) -> None:
     pixels = np.asarray(portraits[0])
     encoded = cv2.imencode(".tif", (pixels[:, :, ::-1] / 255).astype(np.float32))[1].tobytes()
     assert np.abs(decode_bytes(encoded, "float.tif").rgb.astype(int) - pixels).max() <= 1
+    path = tmp_path / "float.tif"
+    path.write_bytes(encoded)
+    assert stored_orientation(str(path)) == 1  # for its sidecar
+    turned = Image.Exif()
+    turned[274] = 6
+    portraits[0].save(path, exif=turned)
+    assert stored_orientation(str(path)) == 6
 
 
 @pytest.mark.parametrize("suffix", ["jp2", "jxl"])

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from photoage.errors import DecodeError
-from photoage.photos import raw
+from photoage.photos import raw, tiff
 from photoage.photos.formats import FAILURES, HEAD, Format, identify, open_heif, opener
 from photoage.records import Box, DecodedPhoto, ImageArray
 
@@ -69,6 +69,8 @@ def stored_orientation(path: str) -> int:
             file.seek(0)
             if kind is Format.RAW:
                 return raw.stored_orientation(file.read())
+            if kind is Format.TIFF:  # Pillow opens none with floats
+                return tiff.stated_orientation(file) or 1
             # Pillow's AVIF plugin hides EXIF's orientation behind the container's; libheif tells both.
             with (open_heif if kind is Format.AVIF else opener(kind))(file) as image:
                 return _orientation(image)

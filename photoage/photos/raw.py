@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
 from photoage.errors import DecodeError, missing_package
+from photoage.photos import tiff
 from photoage.photos.failures import silenced, too_large
 from photoage.photos.jpeg import largest_inside, stated_size
-from photoage.photos.tiff import read_tags
 from photoage.records import ImageArray
 
-ORIENTATION_TAG = 274
 LEAST_PREVIEW = 1000  # pixels of the long side; smaller ones are for a camera's display
 
 ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF
@@ -49,7 +48,7 @@ def stored_orientation(data: bytes) -> int:
     except DecodeError:
         if (found := picture_inside(data)) is None or found.jpeg is None:
             raise
-        return found.orientation or JpegImageFile(io.BytesIO(found.jpeg)).getexif().get(ORIENTATION_TAG, 1)
+        return found.orientation or JpegImageFile(io.BytesIO(found.jpeg)).getexif().get(tiff.ORIENTATION, 1)
 
 
 def read_raw(data: bytes, max_pixels: int) -> RawPicture:
@@ -72,13 +71,7 @@ def picture_inside(data: bytes) -> RawPicture | None:
     found = largest_inside(data)
     if found is None or max(found[1:]) < LEAST_PREVIEW:
         return None
-    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
-    stated = [
-        int.from_bytes(value, order)
-        for where, _, value in read_tags(data, frozenset({ORIENTATION_TAG}))
-        if where == 0
-    ]
-    return RawPicture(found[0], None, stated[0] if stated and 1 <= stated[0] <= 8 else None)
+    return RawPicture(found[0], None, tiff.stated_orientation(data))
 
 
 def _read(data: bytes, max_pixels: int) -> RawPicture:

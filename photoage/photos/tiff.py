@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+ORIENTATION = 0x0112
 
 _SIZES = {
     1: 1,
@@ -58,6 +59,17 @@ def read_tags(source: bytes | BinaryIO, wanted: frozenset[int]) -> Iterator[tupl
                     yield name, tag, place[:size]
                 elif size <= _BYTES:
                     yield name, tag, read_at(file, _offset(place, order, 16 if big else 4), size)
+
+
+def stated_orientation(source: bytes | BinaryIO) -> int | None:
+    """The orientation (1 to 8) that the first directory states, or None."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    order: Literal["little", "big"] = "little" if read_at(file, 0, 2) == b"II" else "big"
+    for directory, _, value in read_tags(file, frozenset({ORIENTATION})):
+        if directory == 0:
+            number = int.from_bytes(value, order)
+            return number if 1 <= number <= 8 else None
+    return None
 
 
 def _entries(file: BinaryIO, offset: int, order: str, big: bool) -> Iterator[tuple[int, int, int, bytes]]:
