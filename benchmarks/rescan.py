@@ -1,11 +1,14 @@
 """What the second scan of an unchanged library costs per file, for libraries of different sizes.
 
-    python benchmarks/rescan.py [FILES ...] [--photos N]      (default: 10000 100000 --photos 200)
+    python benchmarks/rescan.py [FILES ...] [--photos N] [--before CHECKOUT]
+
+(by default 10000 100000 --photos 200)
 
 For each number of files: small files are generated; the plan of a first scan is timed; every file is
 stored with one face, as a first scan would; then the library is scanned for real, in a process of its
 own, which must find every file unchanged. For comparison, N real photos are scanned for the first
-time, models and all.
+time, models and all. With `--before`, the checkout of an earlier version scans the same library as well, by
+turns with this one.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -31,8 +35,10 @@ from photoage.scan.model_files import resolve_models
 from photoage.scan.options import ScanOptions
 from photoage.scan.scan import plan_scan, scan
 
-PORTRAIT = Path(__file__).parents[1] / "sample_library" / "people" / "eileen_collins.png"
+CHECKOUT = Path(__file__).parents[1]
+PORTRAIT = CHECKOUT / "sample_library" / "people" / "eileen_collins.png"
 PER_FOLDER = 500
+ROUNDS = 3
 OPTIONS = ScanOptions(device="cpu")
 FACE = Detection((10.0, 10.0, 90.0, 90.0), np.full((5, 2), 50.0, dtype=np.float32), 0.9)
 
@@ -96,10 +102,13 @@ def measure(library: Path, database: Path) -> dict[str, float]:
     }
 
 
-def in_own_process(library: Path, database: Path) -> dict[str, float]:
+def in_own_process(library: Path, database: Path, checkout: Path = CHECKOUT) -> dict[str, float]:
     begun = time.perf_counter()
-    command = [sys.executable, __file__, "--measure", str(library), str(database)]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    script = str(checkout / "benchmarks" / "rescan.py")
+    command = [sys.executable, script, "--measure", str(library), str(database)]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    result: dict[str, float] = json.loads(done.stdout)
     return result | {"whole_seconds": time.perf_counter() - begun}
 
 
@@ -112,7 +121,7 @@ def show(result: dict[str, float], what: str) -> None:
     )
 
 
-def compare(files: int, photo_us: float) -> None:
+def compare(files: int, photo_us: float, before: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         library, database = Path(folder) / "library", Path(folder) / "photoage.db"
         generate_files(library, files)
@@ -133,12 +142,34 @@ def compare(files: int, photo_us: float) -> None:
         if photo_us:
             ratio = photo_us / (second["seconds"] / files * 1e6)
             print(f"  a first scan of photos takes {ratio:,.0f} times as long per file")
+        if before is not None:
+            compare_versions(library, database, before)
+
+
+def compare_versions(library: Path, database: Path, before: Path) -> None:
+    """This version and an earlier one, which has a database of its own, by turns."""
+    old = database.with_name("before.db")
+    store = "import sys, pathlib, rescan; rescan.store_all(*map(pathlib.Path, sys.argv[1:]))"
+    path = os.pathsep.join([str(before / "benchmarks"), str(before)])
+    command = [sys.executable, "-c", store, str(library), str(old)]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, cwd=before, check=True)
+    rounds = [
+        (in_own_process(library, old, before)["seconds"], in_own_process(library, database)["seconds"])
+        for _ in range(ROUNDS)
+    ]
+    ratios = ", ".join(f"{after / earlier:.2f}" for earlier, after in rounds)
+    earlier, after = (sorted(side)[ROUNDS // 2] for side in zip(*rounds, strict=True))
+    print(
+        f"  earlier version {earlier:.2f} s, this one {after:.2f} s (medians of {ROUNDS}),"
+        f" ratio {after / earlier:.2f} (by turns: {ratios})"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the second scan of an unchanged library.")
     parser.add_argument("files", nargs="*", type=int, default=[10_000, 100_000])
     parser.add_argument("--photos", type=int, default=200, help="real photos to compare with; 0: none")
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier version to compare with")
     parser.add_argument("--measure", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -153,7 +184,7 @@ def main() -> None:
         show(first, "first scan")
         photo_us = first["seconds"] / first["files"] * 1e6
     for files in arguments.files:
-        compare(files, photo_us)
+        compare(files, photo_us, arguments.before)
 
 
 if __name__ == "__main__":

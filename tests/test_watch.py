@@ -245,6 +245,30 @@ def test_changed_paths_are_what_a_walk_finds(tmp_path: Path, sample_library: Pat
     assert str(tmp_path / "link" / "grace_hopper.jpg") in followed
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_photo_is_given_again_when_a_file_beside_it_comes_changes_or_goes(
+    tmp_path: Path, stop: threading.Event
+) -> None:
+    for name in ("a.jpg", "b.jpg", "b-edited.jpg", "c.jpg", "d.txt"):
+        (tmp_path / name).write_bytes(b"photo")
+    sidecar, json_file = tmp_path / "a.xmp", tmp_path / "b.jpg.supplemental-metadata.json"
+    given = watch([str(tmp_path)], WalkOptions(), stop)
+    assert next(given) is None
+
+    sidecar.write_text("1")
+    assert paths(next(given)) == ["a.jpg"]
+    sidecar.write_text("2 changed")
+    assert paths(next(given)) == ["a.jpg"]
+    sidecar.rename(tmp_path / "c.jpg.xmp")
+    assert paths(next(given)) == ["a.jpg", "c.jpg"]
+    (tmp_path / "c.jpg.xmp").unlink()
+    assert paths(next(given)) == ["c.jpg"]
+    json_file.write_text("{}")
+    assert paths(next(given)) == ["b-edited.jpg", "b.jpg"]
+    json_file.unlink()
+    assert paths(next(given)) == ["b-edited.jpg", "b.jpg"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts Linux's watches")
 @pytest.mark.usefixtures("quick")
 def test_folders_that_a_scan_leaves_out_take_no_watches(tmp_path: Path, stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,8 +99,8 @@ class PathText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else encode_path(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str:
-        return decode_path(value)  # type: ignore[arg-type]  # every column of this type is NOT NULL
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
+        return decode_path  # process_result_value would be called by way of two others, for every file
 
 
 class OptionalPathText(PathText):
@@ -107,8 +108,8 @@ class OptionalPathText(PathText):
 
     cache_ok = True
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str:
-        return value if value is None else super().process_result_value(value, dialect)  # type: ignore[return-value]
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
+        return lambda value: decode_path(value) if value else value
 
 
 class Nanoseconds(TypeDecorator[int]):

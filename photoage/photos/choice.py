@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from photoage.paths import is_remote
 from photoage.photos import remote, skips
@@ -23,12 +22,7 @@ MAX_IGNORE_FILE = 1024 * 1024  # bytes
 _TELLING = frozenset({skips.NO_MEDIA, skips.IGNORE_FILE, ".picasa.ini"})  # hidden files that count
 
 
-class Listed(NamedTuple):
-    """A folder, or a file that may be a photo, in a listing."""
-
-    path: str
-    name: str
-    is_folder: bool
+Listed = tuple[str, str, bool]  # path, name, whether it is a folder; else a file that may be a photo
 
 
 class Choice:
@@ -64,9 +58,11 @@ class Choice:
         found: list[str] = []
         uncertain: set[str] = set()
         suffixes = photo_suffixes()
+        has_rules = self._patterns is not None or bool(self._ignore_files)
+        is_special = False  # a rescan does this for every file: what few files need is not done for all
         for path, name, is_folder in listed:
             ending = "" if is_folder else suffix(name)
-            if ending in OTHERS or self.excluded(path, root, is_folder):
+            if ending in OTHERS or (has_rules and self.excluded(path, root, is_folder)):
                 continue
             if is_folder:
                 if self._skip and path not in self._roots and skips.program_of(path, lambda: names):
@@ -78,15 +74,17 @@ class Choice:
                     self.passed.crops += 1
                 else:
                     found.append(path)
+                    is_special = is_special or ending in PACKAGES
             elif ending in VIDEOS:
                 self.passed.videos += 1
             else:
                 found.append(path)
                 uncertain.add(path)
-        if self._skip:
+        if is_special and self._skip:
             found, raws = without_developed_raws(found)
             self.passed.raws += raws
-        found = self._readable(found, uncertain)
+        if is_special:
+            found = self._readable(found, uncertain)
         found.sort()
         return found, uncertain
 

@@ -21,12 +21,13 @@ _MASK = Mask(
     | InotifyConstants.IN_CREATE
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_MOVED_FROM
+    | InotifyConstants.IN_DELETE
     | InotifyConstants.IN_ONLYDIR
 )
 
 
 class FolderNotifier:
-    """Calls `changed` with every path that came or changed in the folders.
+    """Calls `changed` with every path that came, changed or went in the folders.
 
     `folders_in(folder)` gives the folder and all below it that are of interest; it is asked again for every
     folder that appears. `lost` is called when the system dropped notifications, or lends no more watches.
@@ -67,9 +68,8 @@ class FolderNotifier:
         if folder is None:
             return
         path = os.path.join(folder, os.fsdecode(event.name)) if event.name else folder
-        if event.is_moved_from:
-            if event.is_directory:
-                self._forget(path)
+        if event.is_moved_from and event.is_directory:
+            self._forget(path)
             return
         if event.is_directory and (event.is_create or event.is_moved_to):
             try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from photoage.photos import takeout
 
 XMP = ".xmp"
+_LONGEST = len(takeout.SUFFIX)
 MAX_SIDECAR = 16 * 1024 * 1024  # bytes that are read of one
 
 
@@ -18,12 +19,15 @@ class FolderSidecars:
         self._xmp: dict[str, str] = {}
         jsons = []
         for name in names:
-            lower = name.lower()
-            if lower.endswith(XMP):
-                self._xmp[lower] = name
-            elif lower.endswith(takeout.SUFFIX):
+            ending = name[-_LONGEST:].lower()
+            if ending.endswith(XMP):
+                self._xmp[name.lower()] = name
+            elif ending == takeout.SUFFIX:
                 jsons.append(name)
         self._takeout = takeout.TakeoutFiles(jsons) if jsons else None
+
+    def __bool__(self) -> bool:
+        return bool(self._xmp) or self._takeout is not None
 
     def of(self, photo: str) -> list[str]:
         """The names of a photo's sidecars, `IMG.JPG.xmp` before `IMG.xmp`, then Takeout's."""

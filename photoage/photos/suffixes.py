@@ -50,8 +50,11 @@ def photo_suffixes() -> frozenset[str]:
 
 def suffix(name: str) -> str:
     """In lower case, with its dot; exiftool's backups (`a.jpg_original`) count as `.tmp`."""
-    ending = os.path.splitext(name)[1].lower()
-    return ".tmp" if ending.endswith("_original") else ending
+    stem, _, ending = name.rpartition(".")  # os.path.splitext takes three times as long
+    if not stem.strip("."):
+        return ""
+    ending = ending.lower()
+    return ".tmp" if ending.endswith("_original") else f".{ending}"
 
 
 def without_developed_raws(paths: list[str]) -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,7 +55,10 @@ def walk(
 def walk_changed(
     roots: Sequence[str], paths: Iterable[str], options: WalkOptions = WalkOptions()
 ) -> Iterator[PhotoFile | WalkProblem]:
-    """Those of the absolute paths that `walk` would find under the roots; of a folder, all in it."""
+    """Those of the absolute paths that `walk` would find under the roots; of a folder, all in it.
+
+    Of a file that tells about photos beside it, which may be gone, these photos.
+    """
     walker = _Walker({os.path.abspath(root) for root in roots}, options)
     names: dict[str, set[str]] = {}
     for path in paths:
@@ -117,12 +120,16 @@ def check_roots(roots: Sequence[str]) -> RootCheck:
     return RootCheck(tuple(absent), tuple(empty))
 
 
-class _Entry(NamedTuple):
-    """A path in a folder, the sidecars of that folder, and whether only its content can tell of it."""
+class _Listing(NamedTuple):
+    """What matters of a folder: sorted paths, those of sub-folders with a slash at their end.
 
-    path: str
+    Of the `uncertain` files only their content can tell. With a problem, perhaps not all is there.
+    """
+
+    paths: Sequence[str]
     sidecars: FolderSidecars
-    is_uncertain: bool
+    uncertain: Collection[str] = ()
+    problem: WalkProblem | None = None
 
 
 class _Beside:
@@ -164,15 +171,15 @@ class _Walker:
                 self._given_files.add(root)
                 yield _Beside().examine(root)
         elif self._enter(info):
-            yield from self._walk_folder(root, info.st_dev)
+            yield from self._walk_listing(root, info.st_dev, self._list(root, root))
 
     def walk_remote(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
         """The same of a root that is a URL; nothing there is a link."""
 
         def choose(folder: str, entries: Sequence[tuple[str, bool]]) -> set[str]:
-            listed = [Listed(path, path.rpartition("/")[2], is_folder) for path, is_folder in entries]
-            wanted = [each for each in listed if not self._choice.is_junk(each.name)]
-            found, uncertain = self._choice.take(root, folder, wanted, [each.name for each in listed])
+            listed = [(path, path.rpartition("/")[2], is_folder) for path, is_folder in entries]
+            wanted = [each for each in listed if not self._choice.is_junk(each[1])]
+            found, uncertain = self._choice.take(root, folder, wanted, [name for _, name, _ in listed])
             self._choice.passed.unknown += len(
                 uncertain
             )  # asking for their first bytes costs time, and money
@@ -213,8 +220,8 @@ class _Walker:
                 continue
             entered.add(identity)
             yield folder
-            entries = [entry.path for entry in self._entries(root, folder) if isinstance(entry, _Entry)]
-            stack += [path[:-1] for path in reversed(entries) if path.endswith(os.sep)]
+            listing = self._list(root, folder)
+            stack += [path[:-1] for path in reversed(listing.paths) if path.endswith(os.sep)]
 
     def excludes(self, path: str) -> bool:
         holding = [root for root in self.roots if path == root or path.startswith(os.path.join(root, ""))]
@@ -231,73 +238,78 @@ class _Walker:
         )
 
     def walk_part(self, root: str, folder: str, wanted: set[str]) -> Iterator[PhotoFile | WalkProblem]:
-        """What is at the `wanted` paths in `folder`, or below them."""
+        """What is at the `wanted` paths in `folder`, or below them; photos that these are sidecars of."""
         try:
             device = os.stat(root).st_dev
             if self.options.one_file_system and os.stat(folder).st_dev != device:
                 return
         except OSError:
             return  # gone again
-        entries = self._entries(root, folder)
-        yield from self._walk_entries(
-            root,
-            device,
-            (e for e in entries if isinstance(e, WalkProblem) or e.path.removesuffix(os.sep) in wanted),
-        )
+        listing = self._list(root, folder)
+        beside = FolderSidecars(os.path.basename(path) for path in wanted)
+        paths = [
+            path
+            for path in listing.paths
+            if path.removesuffix(os.sep) in wanted or (beside and beside.of(os.path.basename(path)))
+        ]
+        yield from self._walk_listing(root, device, listing._replace(paths=paths))
 
-    def _walk_folder(self, root: str, device: int) -> Iterator[PhotoFile | WalkProblem]:
-        yield from self._walk_entries(root, device, self._entries(root, root))
-
-    def _walk_entries(
-        self, root: str, device: int, entries: Iterator[_Entry | WalkProblem]
-    ) -> Iterator[PhotoFile | WalkProblem]:
+    def _walk_listing(self, root: str, device: int, listing: _Listing) -> Iterator[PhotoFile | WalkProblem]:
         """Depth first with an explicit stack: no depth of folders exhausts Python's own."""
-        stack = [entries]
-        while stack:
-            entry = next(stack[-1], None)
-            if entry is None:
-                stack.pop()
-            elif isinstance(entry, WalkProblem):
-                yield entry
-            elif entry.path.endswith(os.sep):
-                folder = entry.path[:-1]
-                try:
-                    info = os.stat(folder)
-                except OSError as error:
-                    yield _problem(folder, error)
-                    continue
-                if (info.st_dev == device or not self.options.one_file_system) and self._enter(info):
-                    stack.append(self._entries(root, folder))
-            elif entry.path not in self._given_files:
-                # A root is a candidate whatever it is; its turn comes.
-                if entry.is_uncertain and (entry.path in self.roots or not self._is_photo(entry.path)):
-                    continue
-                if entry.path in self.roots:
-                    self._given_files.add(entry.path)
-                yield _examine(entry.path, entry.sidecars)
+        stack: list[tuple[_Listing, Iterator[str]]] = []
 
-    def _entries(self, root: str, folder: str) -> Iterator[_Entry | WalkProblem]:
-        """Sorted paths in a folder that matter; a sub-folder's ends with a slash, and sorts as such."""
+        def enter(listing: _Listing) -> Iterator[WalkProblem]:
+            stack.append((listing, iter(listing.paths)))
+            if listing.problem is not None:
+                yield listing.problem
+
+        yield from enter(listing)
+        while stack:
+            listing, paths = stack[-1]
+            for path in paths:
+                if path.endswith(os.sep):
+                    folder = path[:-1]
+                    try:
+                        info = os.stat(folder)
+                    except OSError as error:
+                        yield _problem(folder, error)
+                        continue
+                    if (info.st_dev == device or not self.options.one_file_system) and self._enter(info):
+                        yield from enter(self._list(root, folder))
+                        break  # and come back to this one
+                elif path not in self._given_files:
+                    # A root is a candidate whatever it is; its turn comes.
+                    if path in listing.uncertain and (path in self.roots or not self._is_photo(path)):
+                        continue
+                    if path in self.roots:
+                        self._given_files.add(path)
+                    yield _examine(path, listing.sidecars)
+            else:
+                stack.pop()
+
+    def _list(self, root: str, folder: str) -> _Listing:
         listed: list[Listed] = []
         names: list[str] = []
+        problem = None
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    names.append(entry.name)
-                    if self._choice.is_junk(entry.name):
+                    name = entry.name
+                    names.append(name)
+                    if self._choice.is_junk(name):
                         continue
                     is_folder, is_file = self._classify(entry)
                     if is_folder or is_file:
-                        listed.append(Listed(entry.path, entry.name, is_folder))
+                        listed.append((entry.path, name, is_folder))
         except OSError as error:
-            yield _problem(folder, error)
+            problem = _problem(folder, error)
         try:
             found, uncertain = self._choice.take(root, folder, listed, names)
         except (OSError, ValueError) as error:
-            yield _problem(os.path.join(folder, IGNORE_FILE), error)
-            return
-        sidecars = FolderSidecars(names)
-        yield from (_Entry(path, sidecars, path in uncertain) for path in found)
+            return _Listing(
+                (), FolderSidecars(()), problem=_problem(os.path.join(folder, IGNORE_FILE), error)
+            )
+        return _Listing(found, FolderSidecars(names), uncertain, problem)
 
     def _classify(self, entry: os.DirEntry[str]) -> tuple[bool, bool]:
         """Whether the entry is a folder to enter; whether it is a file to look at. Never blocks."""
@@ -360,6 +372,8 @@ def _examine(path: str, sidecars: FolderSidecars) -> PhotoFile | WalkProblem:
     if not stat.S_ISREG(info.st_mode):
         what = "a folder" if stat.S_ISDIR(info.st_mode) else "a special file"
         return WalkProblem(path, "not-a-file", f"is {what}, not a photo")
+    if not sidecars:
+        return PhotoFile.of(path, info)
     folder, name = os.path.split(path)
     beside = fingerprint(sidecars.of(name), lambda found: os.stat(os.path.join(folder, found)))
     return PhotoFile.of(path, info, beside)

@@ -15,6 +15,7 @@ from watchdog.events import (
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileDeletedEvent,
     FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
@@ -39,7 +40,8 @@ CHECK = 5.0  # seconds between checks that the roots are still the same folders
 TICK = 0.2
 
 _EVENTS: list[type[FileSystemEvent]] = [
-    DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileModifiedEvent, FileMovedEvent,
+    DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileModifiedEvent,
+    FileMovedEvent,
 ]  # fmt: skip
 
 
@@ -52,6 +54,8 @@ def watch(
     warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[list[PhotoFile] | None]:
     """Yield new and changed photos once they are at rest, or None when all roots (folders) need a look.
+
+    A photo counts as changed when a file beside it that tells about it came, changed or went.
 
     The first is None. Ends when `stop` is set. Changes made while the caller deals with one answer come
     with a later one. With `poll`, in seconds, only looks; and so where the system cannot tell of
@@ -102,7 +106,9 @@ class _Changes(FileSystemEventHandler):
         self.lost = True
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self.note(os.fsdecode(event.dest_path or event.src_path))
+        for path in (event.src_path, event.dest_path):
+            if path:
+                self.note(os.fsdecode(path))
 
     def note(self, path: str) -> None:
         with self._lock:

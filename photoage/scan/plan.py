@@ -151,4 +151,4 @@ class Plan:
 
 
 def _changed(file: PhotoFile, known: KnownPhoto) -> bool:
-    return (file.size, file.mtime_ns) != (known.size, known.mtime_ns)
+    return file.mtime_ns != known.mtime_ns or file.size != known.size
