@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import click
 
 _FIELD = re.compile(r"`([a-z][a-z_]*)`")
-# Of fields that are not called as their options.
-_PARAMETERS = {"path_glob": "path", "descending": "reverse", "template": "print"}
+# Fields that are not called as their options.
+OPTION_OF = {"path_glob": "path", "persons": "person", "descending": "reverse", "template": "print"}
 
 
 def with_options(message: str, root: click.Context) -> str:
@@ -20,7 +20,7 @@ def with_options(message: str, root: click.Context) -> str:
     options = {} if command is None else dict(_options(command))
 
     def option(match: re.Match[str]) -> str:
-        name = _PARAMETERS.get(match[1], match[1]).replace("_", "-")
+        name = OPTION_OF.get(match[1], match[1]).replace("_", "-")
         return options.get(name, match[0])
 
     return _FIELD.sub(option, message)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import date
 from functools import wraps
 from typing import Any
 
 import click
 
+from photoage.cli.field_names import OPTION_OF
 from photoage.errors import UsageError
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
@@ -129,20 +131,10 @@ _FILTERS: tuple[Callable[[Function], Function], ...] = (
     click.option("-r", "--reverse", is_flag=True, help="Largest, latest or last first."),
     click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most this many."),
 )
-_FILTER_NAMES = (
-    "min_age", "max_age", "prob", "from_date", "to_date", "path", "min_faces", "max_faces", "min_score",
-    "min_sharpness", "max_yaw",
-    "max_interval", "undated", "date_source", "person", "age_source", "sort", "reverse", "limit",
-)  # fmt: skip
-_FIELDS = {
-    "path": "path_glob",
-    "person": "persons",
-    "reverse": "descending",
-}  # of a FaceFilter, named otherwise than the option
 
 
 def face_filter(function: Function) -> Function:
-    """Add the filter options to a command, which gets them as `faces`, a `query.FaceFilter`."""
+    """Add the filter options to a command, which gets them as `faces`, a `FaceFilter`."""
 
     @wraps(function)
     def with_filter(*args: Any, **options: Any) -> Any:
@@ -152,7 +144,8 @@ def face_filter(function: Function) -> Function:
             if options["from_date"] or options["to_date"]:
                 raise UsageError("--year cannot be combined with --from-date or --to-date")
             options["from_date"], options["to_date"] = years
-        faces = FaceFilter(**{_FIELDS.get(name, name): options.pop(name) for name in _FILTER_NAMES})
+        given = {field.name: OPTION_OF.get(field.name, field.name) for field in fields(FaceFilter)}
+        faces = FaceFilter(**{field: options.pop(option) for field, option in given.items()})
         return function(*args, faces=faces, **options)
 
     decorated: Function = with_filter

@@ -234,6 +234,7 @@ def scan_progress(
 
 @contextlib.contextmanager
 def _photo_lines(context: Context) -> Iterator[None]:
+    """With `-v`, what the scan logs of each photo, on stderr."""
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
