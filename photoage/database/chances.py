@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
 from photoage.database.face_filter import FaceFilter
-from photoage.database.tables import CheckpointRow, EstimateRow
+from photoage.database.tables import StoredCheckpoint, StoredEstimate
 
 Ranges = list[tuple[float, float]]  # of estimates in years, bounds inclusive
 
@@ -80,7 +80,7 @@ class Chances:
 
     def test(self, column: Callable[[Any], Any]) -> ColumnElement[bool]:
         """The condition; `column` is applied to indexed columns."""
-        age = column(EstimateRow.age)
+        age = column(StoredEstimate.age)
         return or_(
             false(),
             *(
@@ -105,25 +105,25 @@ def _cases(
 ) -> Iterator[tuple[ColumnElement[bool], Ranges]]:
     low = -math.inf if wanted.min_age is None else wanted.min_age
     high = math.inf if wanted.max_age is None else wanted.max_age
-    face = EstimateRow.age_source == "face"
+    face = StoredEstimate.age_source == "face"
     known = []
-    for checkpoint, residuals in connection.execute(select(CheckpointRow.id, CheckpointRow.residuals)):
+    for checkpoint, residuals in connection.execute(select(StoredCheckpoint.id, StoredCheckpoint.residuals)):
         if residuals is None:
             continue
         known.append(checkpoint)
-        by_checkpoint = and_(face, EstimateRow.checkpoint_id == checkpoint)
+        by_checkpoint = and_(face, StoredEstimate.checkpoint_id == checkpoint)
         count = len(residuals["factors"])
         for stratum in range(count):
             # A stratum that the checkpoint does not know counts as stratum 0.
-            same = EstimateRow.stratum == stratum
-            alike = or_(same, EstimateRow.stratum >= count) if stratum == 0 else same
+            same = StoredEstimate.stratum == stratum
+            alike = or_(same, StoredEstimate.stratum >= count) if stratum == 0 else same
             ranges = likely_ranges(residuals, stratum, low, high, chance)
             yield and_(by_checkpoint, alike), ranges
-    others = ~and_(face, EstimateRow.checkpoint_id.in_(known))
-    width = EstimateRow.age_high - EstimateRow.age_low
+    others = ~and_(face, StoredEstimate.checkpoint_id.in_(known))
+    width = StoredEstimate.age_high - StoredEstimate.age_low
     if math.isinf(low) or math.isinf(high):
         # With one bound, the chance is that of one standard normal quantile: no classes are needed.
-        far = EstimateRow.age - low if math.isinf(high) else high - EstimateRow.age
+        far = StoredEstimate.age - low if math.isinf(high) else high - StoredEstimate.age
         deviations = NormalDist().inv_cdf(min(chance, 1 - 1e-9)) / DEVIATIONS
         least, most = (low, math.inf) if math.isinf(high) else (-math.inf, high)
         whole = (float(GRID[0]), float(GRID[-1]))

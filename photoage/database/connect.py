@@ -31,9 +31,9 @@ from photoage.database.sqlite import default_database
 from photoage.database.tables import (
     Base,
     DamagedValueError,
-    EstimateRow,
     Face,
     Photo,
+    StoredEstimate,
 )
 from photoage.errors import DatabaseError, DatabaseLockedError, SchemaError
 from photoage.filesystem import filesystem_type, is_network
@@ -234,7 +234,7 @@ def check_integrity(engine: Engine) -> list[str]:
 
 def _broken_rules(connection: Connection) -> Iterator[str]:
     """Rules that the tables themselves cannot enforce."""
-    current = exists().where(EstimateRow.face_id == Face.id, EstimateRow.current)
+    current = exists().where(StoredEstimate.face_id == Face.id, StoredEstimate.current)
     unhashed = and_(Photo.status == "done", Photo.content_hash.is_(None))
     silent = and_(Photo.status == "unreadable", Photo.error_kind.is_(None))
     rules = (

@@ -14,10 +14,10 @@ from sqlalchemy import (
 from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.tables import (
     RUN_COUNTS,
-    CheckpointRow,
-    DetectorRow,
     Photo,
     ScanRun,
+    StoredCheckpoint,
+    StoredDetector,
     decode_path,
 )
 
@@ -65,13 +65,13 @@ def iter_runs(engine: Engine) -> Iterator[RunRow]:
             ScanRun.status,
             ScanRun.roots,
             ScanRun.options,
-            DetectorRow.name,
-            CheckpointRow.name,
+            StoredDetector.name,
+            StoredCheckpoint.name,
             ScanRun.version,
             *counts,
         )
-        .join(DetectorRow, DetectorRow.id == ScanRun.detector_id)
-        .join(CheckpointRow, CheckpointRow.id == ScanRun.checkpoint_id)
+        .join(StoredDetector, StoredDetector.id == ScanRun.detector_id)
+        .join(StoredCheckpoint, StoredCheckpoint.id == ScanRun.checkpoint_id)
         .order_by(ScanRun.id)
     )
     name = database_name(engine.url)

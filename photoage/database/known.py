@@ -26,12 +26,12 @@ from sqlalchemy import (
 from photoage.database.connect import database_errors, database_name
 from photoage.database.tables import (
     PLAIN_TEXT,
-    CheckpointRow,
     DamagedValueError,
-    DetectorRow,
-    EstimateRow,
     Face,
     Photo,
+    StoredCheckpoint,
+    StoredDetector,
+    StoredEstimate,
 )
 from photoage.errors import DatabaseError
 from photoage.records import KnownFaces
@@ -159,10 +159,10 @@ class KnownPhotos:
     @all_or_nothing
     def find_models(self, detector_sha256: str, checkpoint_sha256: str) -> None:
         """Set `detector_id` and `checkpoint_id`, as beginning a run does, without storing anything."""
-        self.detector_id = self._model_id(DetectorRow, detector_sha256) or 0
-        self.checkpoint_id = self._model_id(CheckpointRow, checkpoint_sha256) or 0
+        self.detector_id = self._model_id(StoredDetector, detector_sha256) or 0
+        self.checkpoint_id = self._model_id(StoredCheckpoint, checkpoint_sha256) or 0
 
-    def _model_id(self, table: type[DetectorRow | CheckpointRow], sha256: str) -> int | None:
+    def _model_id(self, table: type[StoredDetector | StoredCheckpoint], sha256: str) -> int | None:
         return self.connection.scalar(select(table.id).where(table.sha256 == sha256))
 
     @all_or_nothing
@@ -239,9 +239,9 @@ class KnownPhotos:
     def _known(self) -> Select[Any]:
         columns = [getattr(Photo, name) for name in KnownPhoto.__slots__ if name != "estimated"]
         current = exists().where(
-            EstimateRow.face_id == Face.id,
-            EstimateRow.latest,
-            EstimateRow.checkpoint_id == self.checkpoint_id,
+            StoredEstimate.face_id == Face.id,
+            StoredEstimate.latest,
+            StoredEstimate.checkpoint_id == self.checkpoint_id,
         )
         lacking = exists().where(Face.photo_id == Photo.id, ~current)
         return select(*columns, (~lacking).label("estimated"))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from photoage.database.dialect import upsert
 from photoage.database.known import chunks
-from photoage.database.tables import Embedding, Face, PersonApart, PersonFace, Photo, RecogniserRow
+from photoage.database.tables import Embedding, Face, PersonApart, PersonFace, Photo, StoredRecogniser
 from photoage.records import Box, Embeddings, PhotoFaces, overlap
 
 SAME_FACE = 0.6  # overlap of the boxes from which a face found again is the one that it was
@@ -18,7 +18,7 @@ SAME_FACE = 0.6  # overlap of the boxes from which a face found again is the one
 
 def recogniser_row(connection: Connection, name: str, sha256: str) -> int:
     """The id of a recogniser, which is stored if it was not."""
-    statement = upsert(connection.dialect.name, RecogniserRow, ("sha256",), ("name", "sha256"))
+    statement = upsert(connection.dialect.name, StoredRecogniser, ("sha256",), ("name", "sha256"))
     return int(connection.execute(statement, [{"name": name, "sha256": sha256}]).all()[0].id)
 
 

@@ -29,13 +29,13 @@ from photoage.database.face_filter import FaceFilter, Sort
 from photoage.database.globs import folder_of, path_tests
 from photoage.database.persons import find_person, has_persons, person_labels
 from photoage.database.tables import (
-    CheckpointRow,
     DamagedValueError,
-    DetectorRow,
-    EstimateRow,
     Face,
     PersonFace,
     Photo,
+    StoredCheckpoint,
+    StoredDetector,
+    StoredEstimate,
 )
 
 # An index gives matches in its own order, and reading their rows in that order costs some ten times
@@ -84,9 +84,9 @@ DETAILS = ("sharpness", "yaw")  # what JSON tells beyond the columns of the CSV;
 _COLUMNS: tuple[Any, ...] = (
     Photo.path,
     Face.face_index,
-    EstimateRow.age,
-    EstimateRow.age_low,
-    EstimateRow.age_high,
+    StoredEstimate.age,
+    StoredEstimate.age_low,
+    StoredEstimate.age_high,
     Face.det_score,
     Face.x1,
     Face.y1,
@@ -97,10 +97,10 @@ _COLUMNS: tuple[Any, ...] = (
     type_coerce(Photo.taken_at, Text),
     type_coerce(Photo.scanned_at, Text),
     Photo.detector_id,  # these two are replaced by names
-    EstimateRow.checkpoint_id,
+    StoredEstimate.checkpoint_id,
     Photo.date_source,
     literal(None, Text),  # the person
-    EstimateRow.age_source,
+    StoredEstimate.age_source,
     Face.page,
 )
 _DETECTOR = FIELDS.index("detector")
@@ -114,7 +114,7 @@ NUMBERS = slice(FIELDS.index("face_index"), FIELDS.index("taken_at"))
 def count_faces(engine: Engine, wanted: FaceFilter) -> int:
     """How many faces `iter_faces` gives."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        found = select(func.count()).select_from(EstimateRow)
+        found = select(func.count()).select_from(StoredEstimate)
         if _only_estimates(wanted):
             # Ages alone are counted in their index. Where intervals or strata count, reading all is faster.
             indexed = wanted.max_interval is None and wanted.prob is None
@@ -139,7 +139,7 @@ def iter_detailed(engine: Engine, wanted: FaceFilter) -> Iterator[tuple[Any, ...
 
 
 def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tuple[FaceRow, tuple[Any, ...]]]:
-    """`iter_faces`, each row with these further columns of the tables Photo, Face and EstimateRow."""
+    """`iter_faces`, each row with these further columns of the tables Photo, Face and StoredEstimate."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
         persons = person_labels(connection) if has_persons(connection) else {}
         own_columns = [*_COLUMNS]
@@ -148,7 +148,7 @@ def iter_with(engine: Engine, wanted: FaceFilter, *columns: Any) -> Iterator[tup
         faces = _matching(connection, select(*own_columns, Photo.pages, *columns), wanted)
         order = _order(_sort_key(wanted), wanted)
         faces = faces.order_by(order, Photo.path, Face.face_index).limit(wanted.limit)
-        detectors, checkpoints = _names(connection, DetectorRow), _names(connection, CheckpointRow)
+        detectors, checkpoints = _names(connection, StoredDetector), _names(connection, StoredCheckpoint)
         with reading(connection).execute(faces) as found:
             for row in found:
                 own = row[:_DETECTOR]
@@ -175,7 +175,7 @@ def _on_its_page(face: FaceRow, pages: list[Any] | None) -> FaceRow:
     return face._replace(photo_width=width, photo_height=height)
 
 
-def _names(connection: Connection, table: type[DetectorRow | CheckpointRow]) -> dict[int, str]:
+def _names(connection: Connection, table: type[StoredDetector | StoredCheckpoint]) -> dict[int, str]:
     return {row.id: row.name for row in connection.execute(select(table.id, table.name))}
 
 
@@ -199,10 +199,10 @@ def _sort_key(wanted: FaceFilter) -> ColumnElement[Any]:
     faces_of_photo = select(func.count()).where(Face.photo_id == Photo.id).correlate(Photo)
     keys: dict[Sort, Any] = {
         "path": Photo.path,
-        "age": EstimateRow.age,
+        "age": StoredEstimate.age,
         "date": Photo.taken_at,
         "score": Face.det_score,
-        "interval": EstimateRow.age_high - EstimateRow.age_low,
+        "interval": StoredEstimate.age_high - StoredEstimate.age_low,
         "faces": faces_of_photo.scalar_subquery(),
     }
     key: ColumnElement[Any] = keys[wanted.sort]
@@ -253,7 +253,7 @@ class _OfPersons(NamedTuple):
 
 def _shown(wanted: FaceFilter) -> Any:
     """What marks the estimates that the question is about."""
-    return EstimateRow.latest if wanted.age_source == "face" else EstimateRow.current
+    return StoredEstimate.latest if wanted.age_source == "face" else StoredEstimate.current
 
 
 def _ranges(connection: Connection, wanted: FaceFilter, chances: Chances | None) -> list[_Range | _OfPersons]:
@@ -262,10 +262,10 @@ def _ranges(connection: Connection, wanted: FaceFilter, chances: Chances | None)
         persons = [find_person(connection, person) for person in wanted.persons]
         found.append(_OfPersons(Face.id, Face.id, persons))
     if chances is not None:
-        found.append(_Range(EstimateRow.id, EstimateRow.age, chances.low, chances.high, _shown(wanted)))
+        found.append(_Range(StoredEstimate.id, StoredEstimate.age, chances.low, chances.high, _shown(wanted)))
     elif wanted.min_age is not None or wanted.max_age is not None:
         ages = wanted.min_age, wanted.max_age
-        found.append(_Range(EstimateRow.id, EstimateRow.age, *ages, _shown(wanted)))
+        found.append(_Range(StoredEstimate.id, StoredEstimate.age, *ages, _shown(wanted)))
     if wanted.from_date or wanted.to_date:
         # A date that is less precise is the beginning of the texts of all that it may mean, and sorts before.
         first, *vague = _beginnings(wanted.from_date) if wanted.from_date else [None]
@@ -297,18 +297,24 @@ def _matching(connection: Connection, query: Select[Any], wanted: FaceFilter) ->
     ranges = _ranges(connection, wanted, chances)
     best: _Range | _OfPersons | None = None
     if ranges and not backend(connection.engine.url).TRUST_PLANNER:
-        newest = connection.scalar(select(func.max(EstimateRow.id))) or 0
+        newest = connection.scalar(select(func.max(StoredEstimate.id))) or 0
         best = _narrowest(connection, ranges, max(FEW, int(newest * NARROW)))
     if best is not None:
         ranges.remove(best)
         # Collected first, rows are then read in the order of the table, not of the index.
         query = query.where(best.id.in_(best.ids()))
     if best is not None and best.id is Photo.id:
-        query = query.where(Face.photo_id == unindexed(Photo.id), EstimateRow.face_id == unindexed(Face.id))
+        query = query.where(
+            Face.photo_id == unindexed(Photo.id), StoredEstimate.face_id == unindexed(Face.id)
+        )
     elif best is not None and best.id is Face.id:
-        query = query.where(Photo.id == unindexed(Face.photo_id), EstimateRow.face_id == unindexed(Face.id))
+        query = query.where(
+            Photo.id == unindexed(Face.photo_id), StoredEstimate.face_id == unindexed(Face.id)
+        )
     else:
-        query = query.where(Photo.id == unindexed(Face.photo_id), Face.id == unindexed(EstimateRow.face_id))
+        query = query.where(
+            Photo.id == unindexed(Face.photo_id), Face.id == unindexed(StoredEstimate.face_id)
+        )
     return query.where(unindexed(_shown(wanted)), *_tests(wanted, ranges, unindexed, chances))
 
 
@@ -348,7 +354,7 @@ def _tests(
     if wanted.max_yaw is not None:
         yield Face.yaw.between(-wanted.max_yaw, wanted.max_yaw)
     if wanted.max_interval is not None:
-        yield EstimateRow.age_high - EstimateRow.age_low <= wanted.max_interval + ROUNDING
+        yield StoredEstimate.age_high - StoredEstimate.age_low <= wanted.max_interval + ROUNDING
     if wanted.min_faces is not None or wanted.max_faces is not None:
         photos = select(Face.photo_id).group_by(Face.photo_id).correlate(None)
         number = func.count(type_=BigInteger)

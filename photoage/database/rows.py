@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy import case
 
-from photoage.database.tables import Base, CheckpointRow, DetectorRow, EstimateRow, Face, Photo
+from photoage.database.tables import Base, Face, Photo, StoredCheckpoint, StoredDetector, StoredEstimate
 from photoage.records import Detection, DetectOptions, PhotoFaces, PhotoFile, Quality
 
 # What tells the rows of a table apart, however often a photo is stored.
 KEYS: dict[type[Base], tuple[str, ...]] = {
-    DetectorRow: ("sha256",),
-    CheckpointRow: ("sha256",),
+    StoredDetector: ("sha256",),
+    StoredCheckpoint: ("sha256",),
     Photo: ("path",),
     Face: ("photo_id", "face_index"),
-    EstimateRow: ("face_id", "checkpoint_id", "age_source"),
+    StoredEstimate: ("face_id", "checkpoint_id", "age_source"),
 }
 # What reading a photo's content gave, apart from its faces.
 CONTENT = ("content_hash", "width", "height", "turn", "pages", "detector_id", "detect_key")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, Text, func, select, type_coerce
 
 from photoage.database.connect import database_errors, database_name, reading
-from photoage.database.tables import DamagedValueError, EstimateRow, Face, Photo
+from photoage.database.tables import DamagedValueError, Face, Photo, StoredEstimate
 
 BIN_YEARS = 5
 
@@ -64,13 +64,13 @@ def _year(taken_at: object) -> int | None:
 def library_stats(engine: Engine) -> LibraryStats:
     """Count everything; takes seconds when there are millions of faces. Raises `DatabaseError`."""
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        current = select(func.count()).select_from(EstimateRow).where(EstimateRow.current)
-        oldest = connection.scalar(select(func.max(EstimateRow.age)).where(EstimateRow.current))
+        current = select(func.count()).select_from(StoredEstimate).where(StoredEstimate.current)
+        oldest = connection.scalar(select(func.max(StoredEstimate.age)).where(StoredEstimate.current))
         ages = []
         for low in range(0, 0 if oldest is None else int(max(oldest, 0)) + 1, BIN_YEARS):
             # Ages are positive; should one not be, it is in the first bin all the same.
-            above = [EstimateRow.age >= low] if low else []
-            inside = current.where(*above, EstimateRow.age < low + BIN_YEARS)
+            above = [StoredEstimate.age >= low] if low else []
+            inside = current.where(*above, StoredEstimate.age < low + BIN_YEARS)
             ages.append(AgeBin(low, low + BIN_YEARS, connection.scalar(inside) or 0))
         by_status = {"done": 0, "unreadable": 0, "missing": 0}
         years: dict[int | None, list[int]] = {}

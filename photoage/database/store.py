@@ -41,12 +41,12 @@ from photoage.database.rows import (
 )
 from photoage.database.tables import (
     Base,
-    CheckpointRow,
-    DetectorRow,
-    EstimateRow,
     Face,
     Photo,
     ScanRun,
+    StoredCheckpoint,
+    StoredDetector,
+    StoredEstimate,
     encode_path,
 )
 from photoage.records import Estimate, PhotoFaces, PhotoFile, Quality, RunCounts
@@ -144,9 +144,9 @@ class Store:
         self.resumes = last not in (None, "finished")
         known = self.known
         known.find_models(detector[1], checkpoint[1])
-        known.detector_id = known.detector_id or self._insert_model(DetectorRow, *detector)
-        known.checkpoint_id = known.checkpoint_id or self._insert_model(CheckpointRow, *checkpoint)
-        row = update(CheckpointRow).where(CheckpointRow.id == known.checkpoint_id)
+        known.detector_id = known.detector_id or self._insert_model(StoredDetector, *detector)
+        known.checkpoint_id = known.checkpoint_id or self._insert_model(StoredCheckpoint, *checkpoint)
+        row = update(StoredCheckpoint).where(StoredCheckpoint.id == known.checkpoint_id)
         execute(row.values(residuals=residuals))
         self._recogniser_id = recogniser and recogniser_row(self._connection, *recogniser)
         self.has_persons = has_persons(self._connection)
@@ -286,17 +286,21 @@ class Store:
             Face, Face.photo_id == pair.c.source_id
         )
         self._connection.execute(insert(Face).from_select(["photo_id", *names], faces))
-        names = [key for key in column_names(EstimateRow) if key not in ("id", "face_id", "current")]
+        names = [key for key in column_names(StoredEstimate) if key not in ("id", "face_id", "current")]
         copy = aliased(Face)
         estimates = (
             # Nobody has said yet who is on the copy: its faces' own estimates are the current ones.
-            select(copy.id, EstimateRow.latest, *columns_of(EstimateRow, *names))
+            select(copy.id, StoredEstimate.latest, *columns_of(StoredEstimate, *names))
             .select_from(pair)
             .join(Face, Face.photo_id == pair.c.source_id)
             .join(copy, and_(copy.photo_id == pair.c.copy_id, copy.face_index == Face.face_index))
-            .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.age_source == "face"))
+            .join(
+                StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.age_source == "face")
+            )
         )
-        self._connection.execute(insert(EstimateRow).from_select(["face_id", "current", *names], estimates))
+        self._connection.execute(
+            insert(StoredEstimate).from_select(["face_id", "current", *names], estimates)
+        )
 
     @all_or_nothing
     def add_estimates(
@@ -313,8 +317,8 @@ class Store:
         face_ids = found.scalars().all()
         for face_id, one in zip(face_ids, quality, strict=False):
             execute(update(Face).where(Face.id == face_id).values(**quality_row([one])))
-        of_photo = EstimateRow.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
-        execute(update(EstimateRow).where(of_photo).values(current=False, latest=False))
+        of_photo = StoredEstimate.face_id.in_(select(Face.id).where(Face.photo_id == photo_id))
+        execute(update(StoredEstimate).where(of_photo).values(current=False, latest=False))
         self._put_estimates(zip(face_ids, estimates, strict=True))
 
     @all_or_nothing
@@ -378,9 +382,9 @@ class Store:
             }
             for face_id, estimate in estimates
         ]
-        self._upsert(EstimateRow, rows)
+        self._upsert(StoredEstimate, rows)
 
-    def _insert_model(self, table: type[DetectorRow | CheckpointRow], name: str, sha256: str) -> int:
+    def _insert_model(self, table: type[StoredDetector | StoredCheckpoint], name: str, sha256: str) -> int:
         return int(self._upsert(table, [{"name": name, "sha256": sha256}])[0][0])
 
     def _upsert(self, table: type[Base], rows: list[dict[str, Any]]) -> Sequence[Any]:

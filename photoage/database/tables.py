@@ -1,4 +1,8 @@
-"""The tables of the database, and how values that SQL has no type for are stored in it."""
+"""The tables of the database, and how values that SQL has no type for are stored in it.
+
+A table's class is called `Stored...` where the plain name is that of what is stored; a `...Row` is a row of
+an answer.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +177,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: Text, float: Double, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
 
 
-class DetectorRow(Base):
+class StoredDetector(Base):
     __tablename__ = "detector"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -181,7 +185,7 @@ class DetectorRow(Base):
     sha256: Mapped[str] = mapped_column(unique=True)
 
 
-class CheckpointRow(Base):
+class StoredCheckpoint(Base):
     __tablename__ = "checkpoint"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -292,7 +296,7 @@ class Face(Base):
     yaw: Mapped[float | None]  # degrees
 
 
-class EstimateRow(Base):
+class StoredEstimate(Base):
     """`current` marks the one estimate of a face that queries show, `latest` the last one by an age model.
 
     They are the same but for the faces of persons, of whom a birth date is known.
@@ -324,7 +328,7 @@ class EstimateRow(Base):
     stratum: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
-class RecogniserRow(Base):
+class StoredRecogniser(Base):
     __tablename__ = "recogniser"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from photoage.database.connect import ROWS_FETCHED
 from photoage.database.known import chunks
-from photoage.database.tables import Embedding, EstimateRow, Face, Person, PersonApart, PersonFace, Photo
+from photoage.database.tables import Embedding, Face, Person, PersonApart, PersonFace, Photo, StoredEstimate
 from photoage.faces.recogniser import DIMENSIONS
 from photoage.people.births import TAIL, year_range
 from photoage.people.grouping import FaceSet, Ids, group
@@ -153,14 +153,14 @@ def _rows(connection: Connection) -> Result[Any]:
             Face.x2,
             Face.y2,
             type_coerce(Photo.taken_at, Text).label("taken_at"),
-            EstimateRow.age,
-            EstimateRow.age_low,
-            EstimateRow.age_high,
+            StoredEstimate.age,
+            StoredEstimate.age_low,
+            StoredEstimate.age_high,
             PersonFace.person_id,
         )
         .join(Face, Face.id == Embedding.face_id)
         .join(Photo, Photo.id == Face.photo_id)
-        .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.latest))
+        .join(StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.latest))
         .outerjoin(PersonFace, PersonFace.face_id == Face.id)
         .order_by(Embedding.face_id)
     )

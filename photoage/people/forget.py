@@ -10,14 +10,14 @@ from photoage.database.dialect import backend
 from photoage.database.tables import (
     Base,
     Embedding,
-    EstimateRow,
     Person,
     PersonApart,
     PersonFace,
-    RecogniserRow,
+    StoredEstimate,
+    StoredRecogniser,
 )
 
-TABLES: tuple[type[Base], ...] = (Embedding, PersonApart, PersonFace, Person, RecogniserRow)
+TABLES: tuple[type[Base], ...] = (Embedding, PersonApart, PersonFace, Person, StoredRecogniser)
 
 
 class Forgotten(NamedTuple):
@@ -32,7 +32,7 @@ def stored_of_persons(connection: Connection) -> Forgotten:
     embeddings, persons = (
         connection.scalar(select(func.count()).select_from(table)) or 0 for table in (Embedding, Person)
     )
-    derived = select(func.count()).select_from(EstimateRow).where(EstimateRow.age_source != "face")
+    derived = select(func.count()).select_from(StoredEstimate).where(StoredEstimate.age_source != "face")
     return Forgotten(embeddings, persons, connection.scalar(derived) or 0)
 
 
@@ -43,9 +43,9 @@ def forget_persons(connection: Connection) -> Forgotten:
     Raises `DatabaseLockedError` where another process keeps that from happening; all is removed then, too.
     """
     found = stored_of_persons(connection)
-    connection.execute(delete(EstimateRow).where(EstimateRow.age_source != "face"))
-    shown = update(EstimateRow).where(EstimateRow.current != EstimateRow.latest)
-    connection.execute(shown.values(current=EstimateRow.latest))
+    connection.execute(delete(StoredEstimate).where(StoredEstimate.age_source != "face"))
+    shown = update(StoredEstimate).where(StoredEstimate.current != StoredEstimate.latest)
+    connection.execute(shown.values(current=StoredEstimate.latest))
     for table in TABLES:
         connection.execute(delete(table))
     connection.commit()

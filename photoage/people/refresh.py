@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Text, and_, delete, insert, select, type_coerce, update
 
 from photoage.database.known import chunks
-from photoage.database.tables import EstimateRow, Face, Person, PersonFace, Photo
+from photoage.database.tables import Face, Person, PersonFace, Photo, StoredEstimate
 from photoage.people.births import (
     Birth,
     DatedFaces,
@@ -66,9 +66,9 @@ def refresh_persons(connection: Connection) -> int:
 def show_single(connection: Connection, faces: Sequence[int]) -> None:
     """Make the estimates of these faces (ids) by the age model the current ones."""
     for some in chunks(faces):
-        own = EstimateRow.face_id.in_(some)
-        connection.execute(delete(EstimateRow).where(own, EstimateRow.age_source != "face"))
-        connection.execute(update(EstimateRow).where(own, EstimateRow.latest).values(current=True))
+        own = StoredEstimate.face_id.in_(some)
+        connection.execute(delete(StoredEstimate).where(own, StoredEstimate.age_source != "face"))
+        connection.execute(update(StoredEstimate).where(own, StoredEstimate.latest).values(current=True))
 
 
 def person_faces(connection: Connection, person: int | None = None) -> Iterator[PersonFaceRow]:
@@ -77,15 +77,15 @@ def person_faces(connection: Connection, person: int | None = None) -> Iterator[
         select(
             PersonFace.person_id,
             PersonFace.face_id,
-            EstimateRow.checkpoint_id,
+            StoredEstimate.checkpoint_id,
             type_coerce(Photo.taken_at, Text),
-            EstimateRow.age,
-            EstimateRow.age_low,
-            EstimateRow.age_high,
+            StoredEstimate.age,
+            StoredEstimate.age_low,
+            StoredEstimate.age_high,
         )
         .join(Face, Face.id == PersonFace.face_id)
         .join(Photo, Photo.id == Face.photo_id)
-        .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.latest))
+        .join(StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.latest))
         .order_by(PersonFace.person_id, PersonFace.face_id)
     )
     if person is not None:
@@ -163,7 +163,7 @@ def _show(
                 }
             )
     for some in chunks([values["face_id"] for values in found]):
-        own = EstimateRow.face_id.in_(some)
-        connection.execute(update(EstimateRow).where(own).values(current=False))
+        own = StoredEstimate.face_id.in_(some)
+        connection.execute(update(StoredEstimate).where(own).values(current=False))
     if found:
-        connection.execute(insert(EstimateRow), found)
+        connection.execute(insert(StoredEstimate), found)

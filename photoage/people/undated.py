@@ -14,7 +14,7 @@ from sqlalchemy.types import Text
 from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.globs import path_tests
 from photoage.database.persons import person_label
-from photoage.database.tables import EstimateRow, Face, PathText, Person, PersonFace, Photo
+from photoage.database.tables import Face, PathText, Person, PersonFace, Photo, StoredEstimate
 from photoage.people.births import DatedFaces, habitual_error, to_date, year_range
 from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
 
@@ -82,16 +82,16 @@ def _faces(path_glob: str | None) -> Select[*tuple[Any, ...]]:
         Person.fitted_birth,
         Person.fitted_low,
         Person.fitted_high,
-        EstimateRow.age,
-        EstimateRow.age_low,
-        EstimateRow.age_high,
+        StoredEstimate.age,
+        StoredEstimate.age_low,
+        StoredEstimate.age_high,
     )
     faces: Select[*tuple[Any, ...]] = (
         select(*columns)
         .join(PersonFace, PersonFace.person_id == Person.id)
         .join(Face, Face.id == PersonFace.face_id)
         .join(Photo, Photo.id == Face.photo_id)
-        .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.latest))
+        .join(StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.latest))
         .where(born, Photo.status == "done")
         .order_by(Photo.path, Face.face_index)
     )

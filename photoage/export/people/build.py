@@ -18,7 +18,7 @@ from photoage import __version__
 from photoage.database.connect import database_errors, database_name
 from photoage.database.known import chunks
 from photoage.database.persons import PersonRow, list_persons
-from photoage.database.tables import EstimateRow, Face, PersonFace, Photo
+from photoage.database.tables import Face, PersonFace, Photo, StoredEstimate
 from photoage.export.crops import FacePlace, cut_places, stored_points
 from photoage.export.html import as_picture, content_policy, embedded, json_text, visible
 from photoage.records import PhotoFile
@@ -118,7 +118,7 @@ def _faces(ids: Sequence[int]) -> Any:
         select(
             Face.id,
             Face.landmarks,
-            EstimateRow.age,
+            StoredEstimate.age,
             Photo.path,
             Photo.size,
             Photo.mtime_ns,
@@ -128,7 +128,7 @@ def _faces(ids: Sequence[int]) -> Any:
             type_coerce(Photo.taken_at, Text).label("taken_at"),
         )
         .join(Photo, Photo.id == Face.photo_id)
-        .join(EstimateRow, and_(EstimateRow.face_id == Face.id, EstimateRow.current))
+        .join(StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.current))
         .where(Face.id.in_(ids))
     )
 
