@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from unicodedata import normalize
 
 from photoage.records import PhotoDate
 
 SUFFIX = ".json"
-_LONGEST = 46  # characters before `.json`
+_LONGEST = 46  # characters before `.json`; or units of UTF-16, or bytes, which may be a quarter as many
+_NEVER_CUT = _LONGEST - 4
 _PHOTO_LONGEST = 47  # characters of a photo's stem, after which Takeout cuts it
 _FULL = ".supplemental-metadata"
 _NUMBER = re.compile(r"\(\d+\)$")
@@ -55,14 +57,20 @@ class TakeoutFiles:
             title, dot, ending = stem.rpartition(".")
             if ending and _FULL.startswith(dot + ending):
                 self._names.setdefault((title, number), name)
+        self._beginnings = sorted(stem for stem, _ in self._names)
 
     def of(self, photo: str) -> str | None:
         """The name of the JSON file that belongs to the photo of this name, if there is one."""
-        if not self._names:
+        titles = list(dict.fromkeys(_titles(_plain(photo))))
+        if not any(self._may_have(title) for title, _ in titles):
             return None
-        return next(
-            (found for key in _keys(_plain(photo)) if (found := self._names.get(key)) is not None), None
-        )
+        return next((found for key in _keys(titles) if (found := self._names.get(key)) is not None), None)
+
+    def _may_have(self, title: str) -> bool:
+        """Whether any name begins as all names for the title do: of most photos without a JSON, none does."""
+        beginning = os.path.splitext(title)[0][: _NEVER_CUT if title.isascii() else _NEVER_CUT // 4]
+        place = bisect_left(self._beginnings, beginning)
+        return place < len(self._beginnings) and self._beginnings[place].startswith(beginning)
 
 
 def _plain(name: str) -> str:
@@ -70,8 +78,7 @@ def _plain(name: str) -> str:
     return normalize("NFC", name).lower()
 
 
-def _keys(photo: str) -> Iterator[tuple[str, str]]:
-    titles = list(dict.fromkeys(_titles(photo)))
+def _keys(titles: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for title, number in titles:
         yield from ((stem, number) for stem in _stems(title))
     # A JSON file may be named after the title without an extension, or with that of the original's format.
@@ -97,6 +104,8 @@ def _titles(photo: str) -> Iterator[tuple[str, str]]:
 
 
 def _unedited(stem: str) -> Iterator[str]:
+    if len(stem) < _PHOTO_LONGEST and not stem.endswith(EDITED):
+        return  # as most are: a walk asks for every photo
     for word in EDITED:
         if stem.endswith(word):
             yield stem.removesuffix(word)
@@ -111,11 +120,11 @@ def _stems(title: str) -> Iterator[str]:
     full = title + _FULL
     yield full
     yield title
-    if len(full.encode("utf-16-le")) // 2 < _LONGEST - 3 and full.isascii():
+    if len(full.encode("utf-16-le")) // 2 <= _NEVER_CUT and full.isascii():
         return
     cuts = {full[:_LONGEST], _cut_utf16(full, _LONGEST), full.encode()[:_LONGEST].decode("utf-8", "ignore")}
     # With a number, some exports cut more, so that all of it has the length.
-    cuts |= {full[:length] for length in range(_LONGEST - 4, _LONGEST + 2)}
+    cuts |= {full[:length] for length in range(_NEVER_CUT, _LONGEST + 2)}
     yield from sorted(cuts, key=len, reverse=True)
 
 
