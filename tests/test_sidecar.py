@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -332,14 +330,6 @@ def test_a_link_stays_a_link(pair: ScannedLibrary, tmp_path: Path) -> None:
     (tags,) = read_tags(target)
     assert tags["Rating"] == 2
     assert len(tags["RegionInfo"]["RegionList"]) == 1
-
-
-def test_without_lxml_it_says_what_to_install(scanned: ScannedLibrary) -> None:
-    code = "import sys; sys.modules['lxml'] = None; from photoage.cli import main; main()"
-    command = [sys.executable, "-c", code, "--db", str(scanned.database), "export", "--sidecar", "xmp"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
-    assert done.returncode == 1
-    assert done.stderr == ("photoage: error: sidecars need lxml; install it with `pip install lxml`\n")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def export(
 
     --sidecar xmp writes IMG.JPG.xmp beside each photo, for programs such as digiKam and exiftool: the
     matching faces as regions (mwg-rs, of the image as it is stored), with their ages in the regions'
-    Extensions (namespace https://photoage.invalid/ns/1.0/). It needs lxml: pip install lxml. A new
+    Extensions (namespace https://photoage.invalid/ns/1.0/). A new
     sidecar begins as a copy of the XMP that the photo holds and of another program's IMG.xmp. One that is
     there already keeps all that others wrote, and a region of theirs that is of the same face gets the
     age; only what photoage wrote earlier is replaced. One that is damaged is left as it is. Photos

@@ -12,7 +12,7 @@ import click
 
 from photoage.cli.context import Context
 from photoage.cli.output import print_line
-from photoage.errors import PhotoageError, UsageError
+from photoage.errors import UsageError
 
 if TYPE_CHECKING:
     from photoage.database.face_filter import FaceFilter
@@ -95,12 +95,8 @@ def photo_destinations(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def export_sidecars(context: Context, faces: FaceFilter, folder: str | None, dry_run: bool) -> None:
     """Write the sidecars, or list what would be done to which; exit with 1 if one was left out."""
-    try:
-        from photoage.export.sidecars import write_sidecars
-    except ModuleNotFoundError as error:
-        if error.name != "lxml":
-            raise
-        raise PhotoageError("sidecars need lxml; install it with `pip install lxml`") from error
+    from photoage.export.sidecars import write_sidecars
+
     counts: Counter[str] = Counter()
     with context.reading() as engine:
         for sidecar in write_sidecars(engine, faces, folder=folder, dry_run=dry_run):
