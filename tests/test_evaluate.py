@@ -185,8 +185,11 @@ def test_sets_are_measured_apart_and_calibrated_together(
     assert {name: row["count"] for name, row in figures["by_set"].items()} == {"family": 4, "utkface": 4}
     assert figures["by_set"]["family"]["by_colour"]["grey"]["count"] == 1
     assert figures["by_set"]["family"]["by_age"]["30-39"]["count"] == 1
-    # The very photos that calibrated; the one at the bound lies just beyond it where bf16 rounds otherwise.
-    assert figures["coverage"] >= 87.5
+    # The interval holds the very photos that calibrated it, to what bf16 rounds: all come out too old, and
+    # the bound is the error of one of them.
+    ages = [row for own in figures["by_set"].values() for row in own["by_age"].values() if row["count"]]
+    assert len(ages) == 8
+    assert all(0 < row["bias"] < row["width"] + 0.25 for row in ages)
     assert set(figures["copies"]) == {"grey", "sepia", "faded", "faded grey"}
     assert figures["copies"]["grey"]["all"]["count"] == 8
     assert len(figures["chances"]) == 2 * 3 * 5

@@ -36,7 +36,7 @@ ONLY_IN = {
     "pillow_heif": {"photos", "doctor"},
     "alembic": {"database"},
     "sqlalchemy": {"database", "people", "export", "cli"},
-    "lxml": {"photos", "export", "people"},
+    "lxml": {"export"},
     "pyarrow": {"export"},
     "fsspec": {"photos"},
     "ray": {"scan.ray_engine"},
