@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
@@ -25,8 +25,9 @@ from photoage.faces.detector import Detector
 from photoage.faces.detector_files import default_detector
 from photoage.faces.gpu_server import BATCH, DetectionServer, RemoteDetector, ServerAddress
 from photoage.faces.read import ReadOptions, ReadPhoto, read_photo
-from photoage.faces.views import PhotoViews
+from photoage.faces.views import Found, PhotoViews
 from photoage.pool import PhotoPool
+from photoage.records import ImageArray
 
 ALONE = ReadOptions(default_detector(), 112)
 
@@ -128,14 +129,60 @@ def test_a_server_ends_under_load_and_lets_go_of_its_detector() -> None:
     assert gone() is None
 
 
-def test_a_stranger_does_not_keep_workers_out(server: DetectionServer) -> None:
-    for _ in range(2):
-        with pytest.raises(AuthenticationError):
-            Client(server.address.address, authkey=b"wrong")
-    remote = RemoteDetector(server.address)
-    assert remote.detect(np.zeros((64, 64, 3), dtype=np.uint8)) == []
-    with pytest.raises(DeviceError, match="has ended"):
-        RemoteDetector(replace(server.address, key=b"wrong"))
+def test_a_server_ends_after_the_photos_that_wait() -> None:
+    """Its last photos and the call to end may well be waiting together."""
+    detector = Detector(default_detector())
+    find, asked, go_on = detector.find, threading.Event(), threading.Event()
+
+    def find_slowly(photos: Sequence[PhotoViews], det_thresh: float) -> Any:
+        asked.set()
+        assert go_on.wait(60)
+        return find(photos, det_thresh)
+
+    detector.find = find_slowly  # type: ignore[method-assign]
+    server = DetectionServer(detector).__enter__()
+    blank, answers = np.zeros((64, 64, 3), dtype=np.uint8), []
+    remotes = [RemoteDetector(server.address) for _ in range(2)]
+
+    def ask(remote: RemoteDetector) -> None:
+        answers.append(remote.detect(blank))
+
+    asking = [threading.Thread(target=ask, args=(remote,), daemon=True) for remote in remotes]
+    asking[0].start()
+    assert asked.wait(60)
+    asking[1].start()
+    assert wait_until(lambda: server._waiting.qsize() == 1, 60)
+    ending = threading.Thread(target=server.__exit__, daemon=True)
+    ending.start()
+    assert wait_until(lambda: server._waiting.qsize() == 2, 60)
+    ending.join(0.2)
+    assert ending.is_alive()  # whoever ends it may rely on the detector being free
+    go_on.set()
+    ending.join(60)
+    assert not ending.is_alive()
+    for thread in asking:
+        thread.join(60)
+    assert answers == [[], []]
+
+
+def test_a_stranger_does_not_keep_workers_out() -> None:
+    server = DetectionServer(Detector(default_detector())).__enter__()
+    answers: list[object] = []
+
+    def knock() -> None:
+        for _ in range(2):
+            with pytest.raises(AuthenticationError):
+                Client(server.address.address, authkey=b"wrong")
+        answers.append(RemoteDetector(server.address).detect(np.zeros((64, 64, 3), dtype=np.uint8)))
+        with pytest.raises(DeviceError, match="has ended"):
+            RemoteDetector(replace(server.address, key=b"wrong"))
+        answers.append("refused")
+
+    knocking = threading.Thread(target=knock, daemon=True)  # where nobody answers, it waits for ever
+    knocking.start()
+    knocking.join(60)
+    assert answers == [[], "refused"]
+    server.__exit__()
 
 
 def test_batches_that_are_too_large_for_the_gpu_are_halved(
@@ -159,6 +206,26 @@ def test_batches_that_are_too_large_for_the_gpu_are_halved(
     assert [int((scores >= 0.5).sum()) for scores in found] == [1, 0, 1, 0, 0]
     assert sizes == [5, 2, 3, 1, 2]
     assert server._batch == 1  # and not tried again
+
+
+def test_parts_of_a_photo_that_are_too_many_for_the_gpu_are_looked_at_one_by_one(
+    server: DetectionServer, sample_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, most = server._detector.look, 1
+
+    def look_at_few(views: Sequence[ImageArray], det_thresh: float) -> list[Found]:
+        if len(views) > most:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return look(views, det_thresh)
+
+    monkeypatch.setattr(server._detector, "look", look_at_few)
+    rgb = decode_photo(str(sample_library / "people" / "eileen_collins.png")).rgb
+    remote = RemoteDetector(server.address)
+    found = remote.look([rgb, np.zeros_like(rgb), rgb], 0.5)
+    assert [len(boxes) for boxes, _ in found] == [1, 0, 1]
+    most = 0
+    with pytest.raises(DeviceError, match="the detector failed"):
+        remote.look([rgb, rgb], 0.5)
 
 
 def test_a_server_that_has_ended_is_named() -> None:

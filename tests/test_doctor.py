@@ -90,6 +90,21 @@ def test_providers_come_from_a_live_session() -> None:
     assert ("CUDAExecutionProvider" in check.values["providers"]) == check.values["gpu"]
 
 
+def test_a_gpu_that_torch_offers_but_cannot_use_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is older than what this PyTorch was built for; here there is none at all."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GTX 780")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    check = one(check_torch())
+    assert check.status == "fault"
+    assert "(GTX 780, float16): PyTorch cannot use the GPU (" in check.detail
+    assert "torch" in check.remedy[0]
+
+
 def test_torch_device_heic_and_avif() -> None:
     torch = one(check_torch())
     assert torch.status == "ok"

@@ -194,6 +194,23 @@ def test_what_torch_raises_about_a_gpu_is_one_line() -> None:
         raise RuntimeError("a bug")
 
 
+def test_a_gpu_that_fails_in_the_middle_of_a_scan_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of memory, say: when a chunk is copied to it, or later, when its result is asked for."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    model = predictor.Predictor(default_checkpoint(), torch.device("cpu"))
+    model.device = torch.device("cuda")
+    crops = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)
+    for begin in (model.start, model.predict):
+        with pytest.raises(DeviceError, match=r"^PyTorch cannot use the GPU \(.+\)$"):
+            begin(crops)
+    # Without its numbers, as a tensor of a GPU that failed.
+    monkeypatch.setattr(model, "_ages", lambda part: torch.empty(len(part), device="meta"))
+    wait = model.start(crops)
+    with pytest.raises(DeviceError, match="PyTorch cannot use the GPU"):
+        wait()
+
+
 def test_emulated_bf16_is_not_taken_for_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a T4 or an RTX 20."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)

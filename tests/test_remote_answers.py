@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -47,8 +46,7 @@ def database(tmp_path: Path, sample_library: Path) -> Iterator[Path]:
 def test_a_report_links_to_the_photo_where_it_is(database: Path, tmp_path: Path) -> None:
     runner(database)("report", "-o", str(tmp_path / "r.html"), "-j", "1")
     (face,) = faces_of(parse(tmp_path / "r.html"))
-    assert unquote(face["href"].replace("%41", "%2541")) == PHOTO
-    assert " " not in face["href"]
+    assert face["href"] == PHOTO.replace(" ", "%20")
 
 
 def test_show_reads_the_photo_where_it_is(database: Path, tmp_path: Path) -> None:
