@@ -185,6 +185,19 @@ def test_the_pixel_limit_holds_before_decoding() -> None:
         assert kind_of(data, max_pixels=1) == "too-large"
 
 
+def test_every_photo_claims_its_memory_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hostile files at once could otherwise take more than the machine has."""
+    claimed: list[int] = []
+    monkeypatch.setattr("photoage.photos.decode.claim_memory", claimed.append)
+    for format_name, options in ENCODINGS:
+        claimed.clear()
+        decode_bytes(encoded(format_name, **options), "photo", DecodeOptions(min_long_side=10))
+        assert set(claimed) == {96 * 64}  # however much of a JPEG is decoded
+    claimed.clear()
+    assert kind_of(png_header(10_000, 9_000)) == "truncated"
+    assert claimed == [90_000_000]
+
+
 def test_the_limit_names_the_size() -> None:
     with pytest.raises(
         DecodeError, match=r"^p\.png: 60000 x 50000 pixels, more than the limit of 300000000$"

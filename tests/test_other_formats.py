@@ -92,13 +92,18 @@ def test_the_preview_of_a_raw_file_is_read_and_turned(tmp_path: Path, portrait: 
     assert [Path(entry.path).name for entry in walk([str(tmp_path)])] == ["A.JPG"]
 
 
-def test_a_raw_file_with_a_small_preview_is_developed_at_half_size(portrait: Image.Image) -> None:
+def test_a_raw_file_with_a_small_preview_is_developed_at_half_size(
+    portrait: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed: list[int] = []
+    monkeypatch.setattr("photoage.photos.raw.claim_memory", claimed.append)
     sensor = np.zeros((200, 300), np.uint8)
     sensor[:, 150:] = 200  # the right half, which orientation 6 puts below
     photo = decode_bytes(dng(portrait.resize((320, 240)), 6, sensor), "a.dng")
     assert (photo.width, photo.height, photo.oriented) == (100, 150, True)
     assert photo.rgb[:70].mean() < 10
     assert photo.rgb[80:].mean() > 100
+    assert claimed == [300 * 200]  # hostile files together could otherwise take more than there is
 
 
 def test_a_raw_file_that_is_cut_off_is_said_to_be(portrait: Image.Image) -> None:

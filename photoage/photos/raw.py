@@ -14,6 +14,7 @@ from photoage.errors import DecodeError, missing_package
 from photoage.photos import tiff
 from photoage.photos.failures import silenced, too_large
 from photoage.photos.jpeg import largest_inside, stated_size
+from photoage.pool import claim_memory
 from photoage.records import ImageArray
 
 LEAST_PREVIEW = 1000  # pixels of the long side; smaller ones are for a camera's display
@@ -85,6 +86,7 @@ def _read(data: bytes, max_pixels: int) -> RawPicture:
             return RawPicture(jpeg, rgb, orientation)
         if sizes.raw_width * sizes.raw_height > max_pixels:
             raise DecodeError("too-large", too_large(sizes.raw_width, sizes.raw_height, max_pixels))
+        claim_memory(sizes.raw_width * sizes.raw_height)
         if _is_cut_off(raw):
             raise DecodeError("truncated", "the file is cut off")
         rgb = raw.postprocess(half_size=True, use_camera_wb=True, user_flip=0, output_bps=8)
