@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_a_quota_of_the_first_version_counts(groups: Path) -> None:
     assert machine.available_cores() == 64
     (groups / "cpu" / "cpu.cfs_quota_us").write_text("400000")
     assert machine.available_cores() == 4
+
+
+def test_nothing_else_counts_processors() -> None:
+    """What does would start 64 workers in a container that may use two of them."""
+    for path in Path(machine.__file__).parent.rglob("*.py"):
+        if path != Path(machine.__file__):
+            assert not re.search("cpu_count|getaffinity", path.read_text("utf-8")), path
 
 
 def test_a_limit_of_memory_counts(groups: Path) -> None:
