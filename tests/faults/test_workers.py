@@ -113,11 +113,17 @@ def test_a_worker_killed_while_it_decodes_costs_one_photo(library: Path, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_photo_that_hung_once_gets_a_second_chance(library: Path, tmp_path: Path) -> None:
-    database = tmp_path / "photoage.db"
+    database, stored = tmp_path / "photoage.db", []
     with workers_watched(lambda worker: worker.suspend(), memory=LARGE) as hung:
-        summary = scan(library, database=database, photo_timeout=TIME_LIMIT)
+        summary = scan(
+            library,
+            database=database,
+            photo_timeout=TIME_LIMIT,
+            progress=lambda counts: stored.append(counts.done),
+        )
     assert wait_until(lambda: not psutil.pid_exists(hung[0]), 10)
     assert (summary.counts.done, summary.counts.unreadable) == (4, 0)  # the machine may just have slept
+    assert 1 in stored  # the photo before it did not wait for it
     assert_sound(database)
 
 
