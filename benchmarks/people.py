@@ -28,6 +28,7 @@ from photoage.faces.recogniser import DIMENSIONS
 from photoage.people.find import find_persons
 from photoage.people.forget import forget_persons
 from photoage.people.grouping import FaceSet, group
+from photoage.people.undated import implausible_dates
 from photoage.records import Detection, Embeddings, Estimate, PhotoDate, PhotoFaces, PhotoFile
 
 SAME = 0.5  # cosine of two faces of one person
@@ -136,6 +137,8 @@ def library(faces: int) -> None:
         for wanted in (FaceFilter(persons=("#1",), max_age=30), FaceFilter(age_source="face", max_age=20)):
             with measured(f"query, {count_faces(engine, wanted):,} faces"):
                 assert all(row.age <= 30 for row in iter_faces(engine, wanted))
+        with measured("dates --implausible"):
+            print(sum(1 for _ in implausible_dates(engine)), "photos")
         engine.dispose()
         with measured("people forget"), changing(place) as connection:
             print(forget_persons(connection))

@@ -17,6 +17,7 @@ from photoage.database.store import Store
 from photoage.database.tables import Face, PersonFace, Photo
 from photoage.faces.recogniser import DIMENSIONS
 from photoage.people.find import FoundPersons, find_persons
+from photoage.people.grouping import FaceSet
 from photoage.people.names import name_person
 from photoage.people.refresh import refresh_persons
 from photoage.records import Detection, Estimate, PhotoDate, PhotoFaces, PhotoFile
@@ -41,6 +42,26 @@ def embedding(person: str, photo: int) -> npt.NDArray[np.float16]:
     own = direction(sum(map(ord, person)) * 1000)
     vector = np.sqrt(SAME) * own + np.sqrt(1 - SAME) * direction(hash_of(person, photo))
     return (vector / np.linalg.norm(vector)).astype(np.float16)
+
+
+def faces_of(
+    who: list[int], same: float = 0.55, born: dict[int, float] | None = None, seed: int = 0
+) -> FaceSet:
+    """One face for each entry, of the person that it names, each in a photo of its own."""
+    number = len(who)
+    noise = np.array([direction(seed + 100_000 + i) for i in range(number)])
+    vectors = np.sqrt(same) * np.array([direction(seed + i) for i in who]) + np.sqrt(1 - same) * noise
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    years = np.array([born[i] if born else np.nan for i in who], np.float32)
+    return FaceSet(
+        vectors.astype(np.float16),
+        np.arange(number, dtype=np.int64),
+        np.full(number, 30, np.float32),
+        years,
+        np.full(number, 4, np.float32),
+        np.zeros(number, np.int64),
+        np.ones(number, bool),
+    )
 
 
 def hash_of(person: str, photo: int) -> int:

@@ -6,31 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from family import direction
+from family import faces_of
 
 from photoage.people import neighbours
 from photoage.people.grouping import FaceSet, Ids, group
 from photoage.people.neighbours import nearest_pairs
-
-
-def faces_of(
-    who: list[int], same: float = 0.55, born: dict[int, float] | None = None, seed: int = 0
-) -> FaceSet:
-    """One face for each entry, of the person that it names, each in a photo of its own."""
-    number = len(who)
-    noise = np.array([direction(seed + 100_000 + i) for i in range(number)])
-    vectors = np.sqrt(same) * np.array([direction(seed + i) for i in who]) + np.sqrt(1 - same) * noise
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    years = np.array([born[i] if born else np.nan for i in who], np.float32)
-    return FaceSet(
-        vectors.astype(np.float16),
-        np.arange(number, dtype=np.int64),
-        np.full(number, 30, np.float32),
-        years,
-        np.full(number, 4, np.float32),
-        np.zeros(number, np.int64),
-        np.ones(number, bool),
-    )
 
 
 def same_as(found: Ids, who: list[int]) -> bool:

@@ -32,7 +32,9 @@ def dates(context: Context, implausible: bool, path_glob: str | None, as_csv: bo
     untrusted. It suggests; it changes no photo and nothing in the database.
 
     --implausible lists photos whose people's ages contradict the date by more than chance allows: a
-    camera's clock was wrong, a scan's date stands for the capture date, or a person has a wrong name.
+    camera's clock was wrong, a scan's date stands for the capture date, or a person has a wrong name. A
+    person with a question mark is not found in the photo, but resembled by a face that the date may have
+    kept from them.
 
     --csv has the columns SourceFile and XMP:DateTimeOriginal, as far as the date is known: a year.
     Look at it before exiftool writes it.
@@ -69,7 +71,7 @@ def _print_lines(context: Context, found: Iterator[SuggestedDate]) -> None:
     for each in found:
         number += 1
         instead = f"  instead of {each.taken_at} ({each.date_source})" if each.taken_at else ""
-        persons = visible(", ".join(each.persons))
+        persons = visible(", ".join(f"{who}{'?' * (who in each.resembling)}" for who in each.persons))
         span = f"{each.low.year}-{each.high.year}"
         print_line(f"{each.date.year}  {span:9}  {visible(each.path)}  by {persons}{instead}")
     context.say(f"{number} photos" if number != 1 else "1 photo")
@@ -79,4 +81,9 @@ def _as_json(each: SuggestedDate) -> dict[str, object]:
     values = each._asdict()
     for name in ("date", "low", "high"):
         values[name] = values[name].isoformat()
-    return {**values, "year": each.date.year, "persons": list(each.persons)}
+    return {
+        **values,
+        "year": each.date.year,
+        "persons": list(each.persons),
+        "resembling": list(each.resembling),
+    }

@@ -52,7 +52,7 @@ def find_persons(connection: Connection, *, anew: bool = False) -> FoundPersons:
     """
     if anew:
         _ungroup(connection)
-    ids, faces = _load(connection)
+    ids, faces = load_faces(connection)
     if len(ids) and faces.fresh.any():
         found = group(faces)
         grouped, new = _store(connection, ids, faces, found)
@@ -91,7 +91,7 @@ def _kept_persons() -> Select[int]:
     )
 
 
-def _load(connection: Connection) -> tuple[Ids, FaceSet]:
+def load_faces(connection: Connection) -> tuple[Ids, FaceSet]:
     """The faces that have embeddings: their ids, ascending, and what the grouping needs of them."""
     number = connection.scalar(select(func.count()).select_from(Embedding)) or 0
     ids, photo, person = (np.zeros(number, np.int64) for _ in range(3))

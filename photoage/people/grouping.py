@@ -55,6 +55,20 @@ class GroupingOptions:
     neighbours: int = 24  # nearest neighbours of a face that are looked at
     floor: float = 10.0  # years: the standard error that any number of estimates by one model has in common
 
+    def least(self, faces: int) -> float:
+        """The similarity from which two groups are one person, among so many faces."""
+        return self.threshold + self.per_tenfold * max(0.0, float(np.log10(max(1, faces) / FEW)))
+
+    def similarity(self, cosine: Floats, size: Numbers, other: Numbers) -> Floats:
+        """How alike groups of so many faces are, by the cosines of their mean embeddings alone.
+
+        The shapes are any that fit together.
+        """
+        alone = self.alone / np.sqrt(size.astype(np.float32) * other)
+        doublings = np.log2(np.minimum(size, other) / MANY)
+        many = self.many * np.clip(doublings, 0, self.most_doublings)
+        return np.asarray(cosine - alone - many, dtype=np.float32)
+
 
 @dataclass(slots=True, eq=False)
 class FaceSet:
@@ -118,8 +132,7 @@ class _Groups:
     def __init__(self, faces: FaceSet, options: GroupingOptions) -> None:
         count = len(faces)
         self._faces, self._options = faces, options
-        beyond = max(0.0, float(np.log10(max(1, count) / FEW)))
-        self.threshold = options.threshold + options.per_tenfold * beyond
+        self.threshold = options.least(count)
         self.label = np.arange(count, dtype=np.int32)
         self.size = np.ones(count, np.int32)
         self._mean = faces.embeddings.astype(np.float16)
@@ -241,10 +254,8 @@ class _Groups:
         for start in range(0, len(pairs), BLOCK):
             a, b = pairs[start : start + BLOCK].T
             cosine = np.einsum("ij,ij->i", self._mean[a].astype(np.float32), self._mean[b].astype(np.float32))
-            alone = self._options.alone / np.sqrt(self.size[a].astype(np.float32) * self.size[b])
-            doublings = np.log2(np.minimum(self.size[a], self.size[b]) / MANY)
-            many = self._options.many * np.clip(doublings, 0, self._options.most_doublings)
-            scores[start : start + len(a)] = cosine - alone - many + self._by_age(a, b, cosine)
+            similarity = self._options.similarity(cosine, self.size[a], self.size[b])
+            scores[start : start + len(a)] = similarity + self._by_age(a, b, cosine)
         return scores
 
     def _by_age(self, a: Numbers, b: Numbers, cosine: Floats) -> Floats:

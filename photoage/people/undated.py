@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date as Day
+from heapq import merge
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Engine, Select, and_, or_, select, type_coerce
+from sqlalchemy import Connection, Engine, Select, and_, or_, select, type_coerce
 from sqlalchemy.types import Text
 
 from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.globs import path_tests
+from photoage.database.known import chunks
 from photoage.database.persons import person_label
-from photoage.database.tables import Face, PathText, Person, PersonFace, Photo, StoredEstimate
-from photoage.people.births import DatedFaces, habitual_error, to_date, year_range
+from photoage.database.tables import Face, PathText, Person, PersonFace, Photo, StoredEstimate, encode_path
+from photoage.people.births import TAIL, DatedFaces, habitual_error, to_date, year_range
+from photoage.people.find import load_faces
 from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
+from photoage.people.resemblance import resembled_persons
 
 # Sources that say when a photo was taken, unlike the names of files and folders, which are often of an event,
 # a scan or a copy.
@@ -27,8 +32,9 @@ MOST_YEARS = 40.0  # of an interval: a wider one tells nothing
 class SuggestedDate(NamedTuple):
     """When a photo was taken by the ages of its people: days, the bounds those of a 90 % interval.
 
-    `persons` who told it, the surest first. `taken_at` is the date that the photo has, from `date_source`.
-    `contradiction`: how many times less likely the faces are with that date than with the best one.
+    `persons` who told it, the surest first; those in `resembling` are not found to be in the photo, but a
+    face resembles them. `taken_at` is the date that the photo has, from `date_source`. `contradiction`: how
+    many times less likely the faces are with that date than with the best one.
     """
 
     path: str
@@ -39,6 +45,7 @@ class SuggestedDate(NamedTuple):
     taken_at: str | None
     date_source: str | None
     contradiction: float | None
+    resembling: tuple[str, ...]
 
 
 def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
@@ -53,8 +60,12 @@ def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[S
 
 
 def implausible_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
-    """Photos with a date that the ages of their people contradict by more than chance allows, by path."""
-    for photo in _photos(engine, _faces(path_glob).where(Photo.taken_at.is_not(None))):
+    """Photos with a date that the ages of their people contradict by more than chance allows, by path.
+
+    A false date may be what keeps a face from its person: resemblance.py.
+    """
+    found = _photos(engine, _faces(path_glob).where(Photo.taken_at.is_not(None)))
+    for photo in _together(found, _resembling(engine, path_glob)):
         first, last = year_range(photo.taken_at or "")
         times = contradiction(photo.faces, (first + last) / 2, (last - first) / 2)
         if times >= CONTRADICTION and (suggested := _suggested(photo, times)) is not None:
@@ -67,6 +78,7 @@ class _Photo(NamedTuple):
     date_source: str | None
     faces: list[KnownFace]
     labels: dict[int, str]
+    resembling: frozenset[int] = frozenset()  # persons whom a face of the photo only resembles
 
 
 def _faces(path_glob: str | None) -> Select[*tuple[Any, ...]]:
@@ -95,9 +107,13 @@ def _faces(path_glob: str | None) -> Select[*tuple[Any, ...]]:
         .where(born, Photo.status == "done")
         .order_by(Photo.path, Face.face_index)
     )
-    return (
-        faces if path_glob is None else faces.where(*path_tests(type_coerce(Photo.path, PathText), path_glob))
-    )
+    return _in_path(faces, path_glob)
+
+
+def _in_path(faces: Select[*tuple[Any, ...]], path_glob: str | None) -> Select[*tuple[Any, ...]]:
+    if path_glob is None:
+        return faces
+    return faces.where(*path_tests(type_coerce(Photo.path, PathText), path_glob))
 
 
 def _photos(engine: Engine, faces: Select[*tuple[Any, ...]]) -> Iterator[_Photo]:
@@ -114,6 +130,61 @@ def _photos(engine: Engine, faces: Select[*tuple[Any, ...]]) -> Iterator[_Photo]
             photo.labels[person] = person_label(person, called)
         if photo is not None:
             yield photo
+
+
+def _resembling(engine: Engine, path_glob: str | None) -> list[_Photo]:
+    """Faces that resemble a person in spite of their photo's date, photo by photo."""
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        labels, born = _births(connection)
+        ids, faces = load_faces(connection)
+        years = {person: (middle, (high - low) / (2 * TAIL)) for person, (middle, low, high) in born.items()}
+        person = {int(ids[row]): known for row, known in resembled_persons(faces, years).items()}
+        columns = (
+            *(Face.id, Photo.path, type_coerce(Photo.taken_at, Text), Photo.date_source),
+            *(StoredEstimate.age, StoredEstimate.age_low, StoredEstimate.age_high),
+        )
+        stored: Select[*tuple[Any, ...]] = (
+            select(*columns)
+            .join(Photo, Photo.id == Face.photo_id)
+            .join(StoredEstimate, and_(StoredEstimate.face_id == Face.id, StoredEstimate.latest))
+            .where(Photo.status == "done")
+        )
+        found = []
+        for some in chunks(list(person)):
+            rows = connection.execute(_in_path(stored, path_glob).where(Face.id.in_(some)))
+            for face, path, taken_at, source, *estimate in rows:
+                who = person[face]
+                known = KnownFace(who, *born[who], *estimate)
+                found.append(_Photo(path, taken_at, source, [known], {who: labels[who]}, frozenset([who])))
+    return sorted(found, key=_path)
+
+
+def _births(connection: Connection) -> tuple[dict[int, str], dict[int, tuple[float, float, float]]]:
+    """How persons with a birth date are called, and the birth date as moments in years."""
+    columns = (Person.birth_date, Person.fitted_birth, Person.fitted_low, Person.fitted_high)
+    labels, born = {}, {}
+    for number, name, given, fitted, low, high in connection.execute(
+        select(Person.id, Person.name, *columns)
+    ):
+        if given or fitted:
+            labels[number] = person_label(number, name)
+            born[number] = _moments(given) if given else _moments(fitted or "", low, high)
+    return labels, born
+
+
+def _path(photo: _Photo) -> str:
+    """By which the database sorts photos."""
+    return encode_path(photo.path)
+
+
+def _together(*photos: Iterable[_Photo]) -> Iterator[_Photo]:
+    """Photos by path, those of one path made one."""
+    for _, same in groupby(merge(*photos, key=_path), key=_path):
+        first, *others = same
+        for other in others:
+            first.faces.extend(other.faces)
+            first.labels.update(other.labels)
+        yield first._replace(resembling=frozenset().union(*(photo.resembling for photo in [first, *others])))
 
 
 def _dated_faces(engine: Engine) -> dict[int, DatedFaces]:
@@ -151,4 +222,6 @@ def _suggested(photo: _Photo, times: float | None) -> SuggestedDate | None:
         return None
     taken, low, high = (to_date(moment) for moment in (told.taken, told.low, told.high))
     persons = tuple(photo.labels[person] for person in told.persons)
-    return SuggestedDate(photo.path, taken, low, high, persons, photo.taken_at, photo.date_source, times)
+    resembling = tuple(photo.labels[person] for person in told.persons if person in photo.resembling)
+    source = photo.date_source
+    return SuggestedDate(photo.path, taken, low, high, persons, photo.taken_at, source, times, resembling)
