@@ -22,7 +22,7 @@ from photoage.export.crops import CutTask, FaceCrop, FacePlace, _tasks, _windows
 from photoage.faces.align import align_crop
 from photoage.faces.detector_files import default_detector
 from photoage.faces.read import ReadOptions, read_photo
-from photoage.records import Detection, Estimate, KnownFaces, PhotoFaces, PhotoFile, RunCounts
+from photoage.records import DecodedPhoto, Detection, Estimate, KnownFaces, PhotoFaces, PhotoFile, RunCounts
 from tests.conftest import ScannedLibrary
 from tests.decoded import decode_photo
 
@@ -235,3 +235,13 @@ def test_a_re_estimate_and_a_report_cut_the_crop_that_the_scan_cut(
     for other in grey[1:]:
         (x, y), _ = cv2.phaseCorrelate(grey[0], other)
         assert max(abs(x), abs(y)) < 0.06  # pixels of the crop
+
+
+def test_points_of_a_reduced_photo_become_points_of_the_full_one_and_back() -> None:
+    photo = DecodedPhoto(np.zeros((300, 500, 3), np.uint8), 1000, 600)
+    face = Detection((0.0, 0.0, 500.0, 300.0), EYES_AND_MOUTH, 0.9)
+    full = photo.full(face)
+    assert full.bbox == (0, 0, 1000, 600)
+    # The centre of the first pixel is that of the four pixels that it was made of.
+    np.testing.assert_allclose(full.landmarks, EYES_AND_MOUTH * 2 + 0.5)
+    np.testing.assert_allclose(photo.reduced(full.landmarks), EYES_AND_MOUTH, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Photos in object storage, in what answers questions: report, show and sidecars. No server is needed."""
+"""Photos in object storage, in report, show, sidecars and a scan's progress bar. No server is needed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from databases import begin, save
+from faults.scanning import wait_until
 from PIL import Image
 from small_library import runner
 from test_report import faces_of, parse
 
+from photoage.cli.context import Context
+from photoage.cli.scan_options import scan_progress
 from photoage.database.store import Store
 from photoage.errors import LibraryError
 from photoage.paths import absolute, password_of, without_password
 from photoage.photos import remote
-from photoage.photos.walk import examine
+from photoage.photos.walk import WalkOptions, examine
 from photoage.records import Detection, Estimate, PhotoFaces, PhotoFile, WalkProblem
+from photoage.scan.options import ScanOptions
 
 fsspec = pytest.importorskip("fsspec")
 PHOTO = "memory://album/a b%41.jpg"
@@ -71,6 +75,25 @@ def test_sidecars_of_object_storage_are_refused_in_one_line(database: Path) -> N
         " export their faces to a file",
         "sidecars: 0 created, 0 changed, 0 unchanged, 2 left out",
     ]
+
+
+def test_the_progress_bar_lists_no_storage_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing costs time, and there also money."""
+    counted: list[list[str]] = []
+
+    def walk(roots: list[str], options: WalkOptions) -> list[PhotoFile]:
+        counted.append(roots)
+        return []
+
+    monkeypatch.setattr("photoage.photos.walk.walk", walk)
+    monkeypatch.setattr(Context, "progress", property(lambda self: True))
+    here = str(tmp_path)
+    for roots in (["memory://album"], [here, "memory://album"], [here]):
+        with scan_progress(Context(), roots, ScanOptions(), None):
+            pass
+    assert wait_until(lambda: counted == [[here]], 10)
 
 
 def test_a_password_in_an_address_is_refused_before_it_is_stored_or_shown() -> None:

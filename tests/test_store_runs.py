@@ -31,7 +31,7 @@ from photoage.database import sqlite
 from photoage.database.face_filter import FaceFilter
 from photoage.database.history import iter_runs
 from photoage.database.query import count_faces
-from photoage.database.store import Store
+from photoage.database.store import WORTH_ANALYZING, Store
 from photoage.errors import DatabaseError, DatabaseLockedError
 from photoage.records import Estimate, RunCounts
 
@@ -67,6 +67,19 @@ def test_a_run_is_recorded_from_beginning_to_end(path: Place) -> None:
     assert counts.finished == 1 + 2 + 3 + 5 + 6 + 7 + 8
 
 
+def test_statistics_are_taken_after_runs_that_stored_much_only(
+    path: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is watched changes by a few photos at a time, but often."""
+    taken: list[int] = []
+    monkeypatch.setattr("photoage.database.store.update_statistics", lambda connection: taken.append(done))
+    with Store.open(path) as store:
+        for done in (0, 1, WORTH_ANALYZING - 1, WORTH_ANALYZING):
+            begin(store)
+            store.finish_run("finished", RunCounts(seen=10 * WORTH_ANALYZING, done=done))
+    assert taken == [WORTH_ANALYZING]
+
+
 def test_the_same_model_under_another_name_is_the_same_model(path: Place) -> None:
     with Store.open(path) as store:
         begin(store)
@@ -80,7 +93,7 @@ def test_the_same_model_under_another_name_is_the_same_model(path: Place) -> Non
 SCAN_ON = """
 import sys
 from photoage.records import PhotoFaces, PhotoFile
-from photoage.database.store import Store
+from photoage.database.store import WORTH_ANALYZING, Store
 with Store.open(sys.argv[1]) as store:
     store.begin_run(["/k"], {}, ("d", "d"), ("c", "c"))
     print("scanning", flush=True)

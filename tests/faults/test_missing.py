@@ -25,7 +25,7 @@ from faults.scanning import (
 )
 from photoage.database.tables import decode_path
 from photoage.errors import DecodeError
-from photoage.photos.content import read_file
+from photoage.photos.content import is_gone, read_file
 from photoage.photos.walk import WalkOptions
 
 pytestmark = pytest.mark.slow
@@ -167,6 +167,7 @@ def test_a_folder_that_became_a_file_took_its_photos_with_it(tmp_path: Path) -> 
     with pytest.raises(DecodeError, match="the file is gone") as caught:
         read_file(str(tmp_path / "folder" / "1.jpg"))
     assert caught.value.kind == "vanished"
+    assert is_gone(str(tmp_path / "folder" / "1.jpg"))
 
 
 @posix_only
