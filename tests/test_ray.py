@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,6 +111,20 @@ def test_every_machine_has_the_actors_that_its_gpus_allow() -> None:
     assert gpu_actors([1], 0.1) == 10
     assert gpu_actors([3, 3], 2) == 2
     assert gpu_actors([1, 1], 2) == 0
+
+
+def test_what_others_use_of_a_cluster_is_not_waited_for() -> None:
+    import ray.data
+
+    engine = RayEngine(ScanOptions(engine="ray"), resolve_models(ScanOptions()), lambda: False)
+    for free, first in ({"CPU": 3.0}, 3), ({}, 1), ({"CPU": 64.0}, 64):
+        engine._ray = SimpleNamespace(
+            data=ray.data,
+            cluster_resources=lambda: {"CPU": 64.0},
+            available_resources=lambda free=free: free,
+        )
+        pool = engine._settings(ReadActor, 1000)["compute"]
+        assert (pool.min_size, pool.initial_size, pool.max_size) == (1, first, 64)
 
 
 def test_a_scan_that_was_stopped_and_lost_a_node_is_complete(cluster: Any, tmp_path: Path) -> None:

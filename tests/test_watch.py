@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from small_library import PROGRAM, real
 
@@ -79,9 +80,12 @@ def test_photos_that_come_while_it_runs_are_scanned(tmp_path: Path, sample_libra
             (tmp_path / "moved").rename(library / "moved")
             # Half a photo that stays so is unreadable: until the rest comes.
             until(lambda: stored(library, "unreadable") == {"slow.jpg"}, "the torn photo")
+            helpers = set(psutil.Process(process.pid).children(recursive=True))
             slow.write(content[9000:])
         until(lambda: stored(library) == {name, "moved/in/3.jpg", "slow.jpg"}, "three photos")
         assert stored(library, "unreadable") == set()
+        # To start them and to load the models anew would take seconds for every photo.
+        assert helpers <= set(psutil.Process(process.pid).children(recursive=True))
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) in (0, 130)
     runs = json.loads(real(tmp_path / "db", "runs", "--json").stdout)
