@@ -56,7 +56,7 @@ def likely_ranges(residuals: dict[str, Any], stratum: int, low: float, high: flo
 
 
 def likely_normal(width: float, low: float, high: float, chance: float) -> Ranges:
-    """The same for estimates that are normally distributed, with 90 % intervals of `width` years."""
+    """As `likely_ranges`, of normally distributed estimates with 90 % intervals of `width` years."""
     deviation = max(width / DEVIATIONS, 1e-6)
     ages = GRID[::COARSE]
     upper, lower = (np.interp(np.clip((b - ages) / deviation, -9, 9), _Z, _NORMAL) for b in (high, low))

@@ -1,4 +1,4 @@
-"""Questions to the database: faces that match a filter, unreadable photos, scan runs."""
+"""Faces that match a filter: how many they are, their rows, and the photos that they are on."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class PathText(TypeDecorator[str]):
 
 
 class OptionalPathText(PathText):
-    """The same where there may be none."""
+    """As `PathText`, or NULL."""
 
     cache_ok = True
 

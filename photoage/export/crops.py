@@ -93,7 +93,7 @@ def iter_crops(
 def cut_places(
     places: Iterable[FacePlace], *, size: int, margin: float = 0.0, workers: int | None = None
 ) -> Iterator[tuple[ImageArray | None, str | None]]:
-    """The same of any stored faces: the crop of each, or None and why there is none, in their order.
+    """Crops of stored faces as `iter_crops` cuts them: each, or None and why there is none, in their order.
 
     Raises `ValueError` when `size` is absurd.
     """

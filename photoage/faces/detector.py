@@ -1,4 +1,4 @@
-"""RGB to detections: the only user of insightface and onnxruntime in a scan."""
+"""RGB to detections, by InsightFace's SCRFD in ONNX Runtime."""
 
 from __future__ import annotations
 

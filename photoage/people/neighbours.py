@@ -52,7 +52,7 @@ def _compared(vectors: Vectors, rows: npt.NDArray[np.intp], count: int, least: f
 
 
 def _indexed(vectors: Vectors, rows: npt.NDArray[np.intp], count: int, least: float) -> Pairs:
-    """The same by usearch's graph (HNSW; Malkov and Yashunin, IEEE TPAMI, 2020), nearly always right."""
+    """The nearest, nearly always, by usearch's graph (HNSW; Malkov and Yashunin, IEEE TPAMI, 2020)."""
     from usearch.index import Index
 
     index = Index(ndim=vectors.shape[1], metric="cos", dtype="i8")

@@ -174,7 +174,7 @@ class _Walker:
             yield from self._walk_listing(root, info.st_dev, self._list(root, root))
 
     def walk_remote(self, root: str) -> Iterator[PhotoFile | WalkProblem]:
-        """The same of a root that is a URL; nothing there is a link."""
+        """As `walk_root`, of a root that is a URL; nothing there is a link."""
 
         def choose(folder: str, entries: Sequence[tuple[str, bool]]) -> set[str]:
             listed = [(path, path.rpartition("/")[2], is_folder) for path, is_folder in entries]

@@ -1,4 +1,4 @@
-"""Datasets, collate functions and DataLoaders. Identity travels with every tensor."""
+"""Aligned faces with their labels to training batches: the data set, its sampler and the DataLoader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error measures and conformal intervals for age estimates."""
+"""Error measures for age estimates: over all faces, by age, and by group."""
 
 from __future__ import annotations
 
