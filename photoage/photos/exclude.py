@@ -68,7 +68,7 @@ class IgnoreFile:
 
 def _as_line(pattern: str) -> str:
     """A pattern of the command line as a line of a .gitignore."""
-    line = normalize("NFC", pattern).replace(os.altsep or "/", "/").removeprefix("./")
+    line = normalize("NFC", pattern).replace(os.sep, "/").removeprefix("./")  # Windows takes either slash
     if line.startswith("#"):
         line = f"\\{line}"
     return f"{line[:-1]}\\ " if line.endswith(" ") else line
