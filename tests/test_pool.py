@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from faults.scanning import is_worker, processes_of, wait_until
 
 from photoage.errors import DecodeError, DetectorError
 from photoage.pool import AHEAD, LARGE, LARGE_BYTES, PhotoPool, claim_memory
@@ -123,3 +127,24 @@ def test_an_outcome_tells_how_long_it_took() -> None:
     assert 1.5 <= slow.seconds < 30
     assert bad.failure is not None
     assert 0 < bad.seconds < 1.5
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a FIFO")
+def test_a_worker_that_hangs_ends_with_a_scan_that_was_killed(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from photoage.pool import PhotoPool\n"
+        "with PhotoPool(1, timeout=600) as pool:\n"
+        "    list(pool.run(Path.read_bytes, [Path(sys.argv[1])], lambda path: (path,)))\n"
+    )
+    with (
+        subprocess.Popen([sys.executable, "-c", program, str(fifo)], start_new_session=True) as scan,
+        open(fifo, "wb"),  # which waits until the worker reads; that, too, waits from now on
+    ):
+        assert any(map(is_worker, processes_of(scan.pid)))
+        scan.kill()
+        scan.wait()
+        assert wait_until(lambda: not processes_of(scan.pid), 20)
