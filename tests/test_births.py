@@ -49,7 +49,7 @@ def test_many_ages_tell_a_birth_date_better_than_one() -> None:
     found = fitted(dated(1950.0, YEARS, [2, -3, 1, -2, 3, -1]))
     assert abs(found.born - 1950) < 1
     assert found.low < 1950 < found.high
-    assert found.high - found.low < 6
+    assert found.high - found.low < 9
     assert found.faces == 6
 
 
@@ -65,6 +65,13 @@ def test_narrow_intervals_count_most() -> None:
     half = np.array([2, 2, 15, 15])
     wide = DatedFaces(ages.taken, ages.taken_error, ages.age, ages.age - half, ages.age + half)
     assert abs(fitted(wide).born - 1950) < 1
+
+
+def test_the_error_that_a_persons_photos_share_grows_with_age() -> None:
+    child = fitted(dated(1950.0, [1953.0 + i for i in range(8)], [0] * 8))
+    adult = fitted(dated(1900.0, [1953.0 + i for i in range(8)], [0] * 8))
+    assert child.high - child.low < 5
+    assert adult.high - adult.low > 15  # no number of photos tells who merely looks old
 
 
 def test_many_photos_of_one_year_count_little_more_than_one() -> None:
@@ -93,7 +100,7 @@ def test_intervals_cover_what_they_say(kind: str) -> None:
     covered = []
     for _ in range(150):
         years = np.sort(1950 + start + rng.uniform(0, 30, 8))
-        error = rng.normal(0, 1.2)  # the part that all estimates of a person share
+        error = rng.normal(0, 0.1) * (years - 1950)  # the part that all estimates of a person share
         faces = dated(1950.0, years.tolist(), (error + rng.normal(0, 4 / 1.645, 8)).tolist())
         found = fitted(faces)
         covered.append(found.low <= 1950 <= found.high)

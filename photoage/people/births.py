@@ -23,7 +23,8 @@ LEAST_ERROR = 0.7  # years: no single estimate is surer than this
 OUTLIERS = 0.1  # share of faces whose date or person is expected to be wrong,
 OUTLIER_YEARS = 100.0  # ... so that any age is as likely as another
 SHARED = 0.3  # how much of their error photos of one year share: the model, the haircut, the camera
-COMMON = 1.2  # years: the standard error that all estimates of one person share, measured on FG-NET
+COMMON = 0.09  # who looks old for their age does so in all photos, the more the older they are: the standard
+# error that all estimates of one person share, as a share of their mean age, measured on FG-NET
 FEWEST = 3  # dated photos that a birth date is fitted to
 CONTRADICTED = 0.5  # share of faces that must agree
 FEWEST_HABITS = 4  # dated photos by which a habitual error is corrected
@@ -123,7 +124,8 @@ def fit_birth(faces: DatedFaces) -> Birth | NoBirth:
     for start in range(0, len(faces), BLOCK):
         part = slice(start, start + BLOCK)
         score += weight[part] @ np.log(_mixed(_likelihood(faces, grid, part)))
-    chance = _blurred(np.exp(score - score.max()), COMMON)
+    common = COMMON * _mean_age(faces, grid[score.argmax()], weight)
+    grid, chance = _blurred(grid, np.exp(score - score.max()), common)
     chance /= chance.sum()
     low, born, high = quantiles(grid, chance, (0.05, 0.5, 0.95))
     agreeing = float(weight @ agreement(faces, born) / weight.sum())
@@ -170,11 +172,19 @@ def _weights(taken: Floats) -> Floats:
     return np.asarray(1 / (1 + SHARED * (number[place] - 1)), dtype=np.float64)
 
 
-def _blurred(chance: Floats, error: float) -> Floats:
-    """Chances on the grid after a further error (a standard deviation in years)."""
-    reach = int(4 * error / STEP)
-    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) * STEP / error))
-    return np.convolve(chance, kernel / kernel.sum(), mode="same")
+def _mean_age(faces: DatedFaces, born: float, weight: Floats) -> float:
+    """The mean age that is seen in the faces that a birth date is told by, each by how much it tells."""
+    error = np.hypot((faces.high - faces.low) / (2 * TAIL), np.maximum(faces.taken_error, LEAST_ERROR))
+    tells = weight * agreement(faces, born) / np.square(error)
+    return float(tells @ faces.age / max(tells.sum(), 1e-12))
+
+
+def _blurred(grid: Floats, chance: Floats, error: float) -> tuple[Floats, Floats]:
+    """Grid and chances on it after a further error (a standard deviation in years)."""
+    reach = max(1, int(4 * error / STEP))
+    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) * STEP / max(error, STEP)))
+    wider = grid[0] + STEP * np.arange(-reach, len(grid) + reach)
+    return wider, np.convolve(chance, kernel)
 
 
 def quantiles(grid: Floats, chance: Floats, levels: Sequence[float]) -> list[float]:

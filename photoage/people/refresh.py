@@ -22,7 +22,7 @@ from photoage.people.births import (
     year_range,
 )
 
-METHOD = "1"  # of the fit; another one makes every person's anew
+METHOD = "2"  # of the fit; another one makes every person's anew
 OLDEST = 120.0  # years
 CERTAIN = 0.5  # chance from which a face is believed to be of its person, and its date right
 
