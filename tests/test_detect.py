@@ -182,6 +182,28 @@ def test_a_gpu_gets_pixels_as_they_are_and_finds_the_same_faces(
     assert capfd.readouterr().out == ""  # of which `doctor --json` is part
 
 
+@pytest.mark.usefixtures("detector")  # InsightFace's own sessions are no such ones
+def test_a_gpu_on_which_the_detector_does_not_run_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session may well start on a GPU without the kernels or the memory for it."""
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, model: Any, options: Any, providers: Any) -> None:
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def run(self, *arguments: Any) -> Any:
+            raise RuntimeError("no kernel image is available\nand more")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    with pytest.raises(
+        DeviceError, match=r"^onnxruntime cannot use the GPU \(no kernel image is available\)$"
+    ):
+        Detector(default_detector(), device="cuda")
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
 def test_a_glance_costs_no_large_face_and_spares_other_photos_the_close_up(
     detector: Detector, portrait: ImageArray, share: float, monkeypatch: pytest.MonkeyPatch

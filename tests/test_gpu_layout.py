@@ -18,6 +18,7 @@ import torch
 from faults.scanning import copy_photos, rows
 
 from photoage.ages import predictor
+from photoage.ages.predictor import device_problem
 from photoage.errors import DeviceError
 from photoage.faces.detector import Detector
 from photoage.faces.detector_files import DetectorFile
@@ -70,6 +71,7 @@ def gpu(driver: None, monkeypatch: pytest.MonkeyPatch) -> Made:
         return chunk
 
     monkeypatch.setattr(device, "Detector", detector)
+    monkeypatch.setattr(predictor, "device_problem", lambda device: None)
     monkeypatch.setattr(predictor, "Predictor", OnCpu)
     monkeypatch.setattr(PhotoChunk, "pin_memory", pin)
     return made
@@ -123,6 +125,37 @@ def test_without_onnxruntimes_cuda_a_scan_runs_on_the_cpu_and_says_so_once(
     assert again.warnings == []
     with pytest.raises(DeviceError, match="onnxruntime"):
         scan([str(library)], tmp_path / "cuda.db", ScanOptions(workers=1, device="cuda"))
+
+
+def test_without_pytorchs_cuda_a_scan_runs_on_the_cpu_and_says_so(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a PyTorch for CPUs, or for a newer driver than there is."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(device, "cuda_driver_present", lambda: True)
+    summary = scan([str(library)], tmp_path / "auto.db", OPTIONS)
+    assert summary.counts.done == 3
+    (warning,) = summary.warnings
+    assert warning.startswith("no CUDA device is available to PyTorch")
+    assert warning.endswith("; this scan runs on the CPU")
+
+
+def test_on_a_gpu_that_pytorch_cannot_compute_on_a_scan_runs_on_the_cpu_and_says_so(
+    gpu: Made, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on one that is older than what this PyTorch was built for; here there is none at all."""
+    if device_problem(torch.device("cuda")) is None:
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(predictor, "device_problem", device_problem)
+    summary = scan([str(library)], tmp_path / "auto.db", OPTIONS)
+    assert summary.counts.done == 3
+    (warning,) = summary.warnings
+    assert warning.startswith("PyTorch cannot use the GPU (")
+    assert warning.endswith("; this scan runs on the CPU")
+    assert gpu.pinned == 0
+    with pytest.raises(DeviceError, match="PyTorch cannot use the GPU"):
+        scan([str(library)], tmp_path / "cuda.db", ScanOptions(workers=1, require_gpu=True))
 
 
 def test_a_gpu_that_is_certainly_not_there_is_refused_at_once(library: Path, tmp_path: Path) -> None:

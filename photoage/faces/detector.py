@@ -77,7 +77,7 @@ class Detector(FaceFinder):
         """`device` is `cpu` or `cuda`; `threads` bounds ONNX Runtime's own pool.
 
         Raises `DetectorError` for an unusable file and `DeviceError` when `cuda` was asked for and
-        the session did not really get it.
+        the session did not really get it, or cannot compute there.
         """
         import onnxruntime
         from insightface.model_zoo import get_model
@@ -100,6 +100,11 @@ class Detector(FaceFinder):
         self.providers: list[str] = list(model.session.get_providers())
         self._model = model
         self._square = device == "cuda"
+        if device == "cuda":
+            try:  # a session may start on a GPU that lacks the kernels or the memory to run it
+                self.look([np.zeros((64, 64, 3), dtype=np.uint8)], DET_THRESH)
+            except Exception as error:
+                raise DeviceError(f"onnxruntime cannot use the GPU ({_cause(error)})") from error
 
     def find_one(self, views: PhotoViews, det_thresh: float) -> tuple[Found, Found]:
         return self.find([views], det_thresh)[0]

@@ -37,16 +37,18 @@ def local_device(options: ScanOptions, detector: DetectorFile) -> LocalDevice:
     check_driver(options)
     if not options.needs_gpu and (options.device == "cpu" or not cuda_driver_present()):
         return LocalDevice("cpu")
-    from photoage.ages.predictor import choose_device
+    from photoage.ages.predictor import choose_device, device_problem
 
-    if choose_device("cuda" if options.needs_gpu else "auto").type == "cpu":
-        return LocalDevice("cpu")
     try:
-        return LocalDevice("cuda", Detector(detector, device="cuda"))
+        device = choose_device("cuda")
+        found = Detector(detector, device="cuda")
+        if (problem := device_problem(device)) is not None:
+            raise DeviceError(problem)
     except DeviceError as error:
         if options.needs_gpu:
             raise
         return LocalDevice("cpu", warning=f"{error}; this scan runs on the CPU")
+    return LocalDevice("cuda", found)
 
 
 def cluster_device(options: ScanOptions, gpus: float) -> str:
