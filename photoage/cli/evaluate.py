@@ -122,47 +122,48 @@ def evaluate(
             measured = evaluate_scanned(job, progress=progress)
         else:
             measured = evaluate_crops(job, progress=progress)
-    report = measured.figures()
+    figures = measured.figures()
     if plot is not None:
-        plot_evaluation(measured.predicted, measured.age, measured.sets, plot, measured.checkpoint, report)
+        plot_evaluation(measured.predicted, measured.age, measured.sets, plot, measured.checkpoint, figures)
     for kind, meaning in (
         ("missed", "images without a detection"),
         ("malformed", "images without a usable label"),
     ):
-        if report[kind]:
-            context.say(f"{report[kind]} {meaning} left out: {', '.join(report[f'{kind}_files'])}")
+        if figures[kind]:
+            context.say(f"{figures[kind]} {meaning} left out: {', '.join(figures[f'{kind}_files'])}")
     if as_json:
-        print_json(report)
+        print_json(figures)
     else:
-        _print_report(report)
+        _print_figures(figures)
 
 
-def _print_report(report: dict[str, Any]) -> None:
-    chosen = f", split {report['split']}" if report["split"] else ""
-    print_line(f"{report['checkpoint']} ({report['mode']}{chosen})")
-    print_line(f"{report['missed']} images without a detection, {report['malformed']} without a usable label")
+def _print_figures(figures: dict[str, Any]) -> None:
+    chosen = f", split {figures['split']}" if figures["split"] else ""
+    print_line(f"{figures['checkpoint']} ({figures['mode']}{chosen})")
+    missed, malformed = figures["missed"], figures["malformed"]
+    print_line(f"{missed} images without a detection, {malformed} without a usable label")
     print_line()
     heads = (f"{name:>8}" for name in ("count", "MAE", "CS@5", "bias", "coverage", "width"))
     print_line(f"{'':20}{' '.join(heads)}")
-    _print_row("all faces", report)
+    _print_row("all faces", figures)
     for key, title in GROUPS.items():
-        rows = {name: row for name, row in report.get(key, {}).items() if key in ALWAYS or row["count"]}
+        rows = {name: row for name, row in figures.get(key, {}).items() if key in ALWAYS or row["count"]}
         if rows:
             print_line()
         for name, row in rows.items():
             _print_row(f"{title} {name}".lstrip(), row)
-    if len(report["by_set"]) > 1:
-        for name, figures in report["by_set"].items():
+    if len(figures["by_set"]) > 1:
+        for name, of_set in figures["by_set"].items():
             print_line()
-            _print_row(name, figures)
+            _print_row(name, of_set)
             for key, title in (("by_age", "age"), ("by_colour", "")):
-                for group, row in figures.get(key, {}).items():
+                for group, row in of_set.get(key, {}).items():
                     if row["count"]:
                         _print_row(f"  {title} {group}".replace("   ", "  "), row)
     print_line()
     print_line("MAE, bias, width: years. CS@5, coverage: percent. Ages 1-80 and 21-60 are secondary figures.")
-    _print_copies(report.get("copies", {}))
-    _print_chances(report.get("chances", []))
+    _print_copies(figures.get("copies", {}))
+    _print_chances(figures.get("chances", []))
 
 
 def _print_copies(copies: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def train(
     device: torch.device,
     resume: bool = False,
     data_info: dict[str, Any] | None = None,
-    progress: Callable[[TrainProgress], None] = lambda report: None,
+    progress: Callable[[TrainProgress], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> CheckpointInfo | None:
     """Train on cached frames and write a checkpoint to `out` after every epoch.

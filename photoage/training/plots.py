@@ -59,15 +59,15 @@ def plot_evaluation(
     sets: npt.NDArray[np.str_],
     path: Path,
     title: str,
-    report: dict[str, Any],
+    figures: dict[str, Any],
 ) -> None:
     """The figures of an evaluation as a PNG: a row for each set; with chances, what `--prob` finds in it.
 
-    `predicted`, `age` (years) and `sets` are (N,); `report` is that of the evaluation. Raises `PhotoageError`
+    `predicted`, `age` (years) and `sets` are (N,); `figures` are the evaluation's. Raises `PhotoageError`
     without matplotlib.
     """
     names = sorted(set(sets.tolist())) or [""]
-    chances = report.get("chances")
+    chances = figures.get("chances")
     columns = 3 if chances else 2
     figure = _figure(5.5 * columns, 4.5 * len(names))
     axes = figure.subplots(len(names), columns, squeeze=False)

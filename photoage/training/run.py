@@ -56,7 +56,7 @@ def run_training(
     job: TrainJob,
     *,
     notice: Callable[[str], None] = lambda text: None,
-    progress: Callable[[TrainProgress | AlignProgress], None] = lambda report: None,
+    progress: Callable[[TrainProgress | AlignProgress], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Trained | None:
     """Do the whole job; None when `should_stop` ended it, to be continued with `resume`.
