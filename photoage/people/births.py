@@ -27,6 +27,7 @@ COMMON = 0.09  # who looks old for their age does so in all photos, the more the
 # error that all estimates of one person share, as a share of their mean age, measured on FG-NET
 FEWEST = 3  # dated photos that a birth date is fitted to
 CONTRADICTED = 0.5  # share of faces that must agree
+CERTAIN = 0.5  # chance from which a face is believed to be of its person, and its date right
 FEWEST_HABITS = 4  # dated photos by which a habitual error is corrected
 WIDEST = 25.0  # years of interval from which a birth date says nothing
 

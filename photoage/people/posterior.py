@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from photoage.people.births import OUTLIER_YEARS, STEP, TAIL, Floats, age_likelihood, quantiles
+from photoage.people.likeness import Likeness, likeness_score
 
 OUTLIERS = 0.03  # share of faces that are expected to be of another person than they are said to be
 MOST_AGE = 105.0
@@ -23,6 +24,7 @@ class KnownFace:
     """One face of a photo whose person has a birth date (in years, with the bounds of its 90 % interval).
 
     `age`, `low`, `high`: the estimate of the face alone. `person`: who it is, to tell who told the date.
+    `likeness` to dated faces of theirs, if it is known.
     """
 
     person: int
@@ -32,6 +34,7 @@ class KnownFace:
     age: float
     low: float
     high: float
+    likeness: Likeness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,15 @@ class PeopleDate:
 def date_photo(faces: Sequence[KnownFace], latest: float) -> PeopleDate | None:
     """The date of a photo from its faces, none later than `latest`; None where there is no face.
 
-    Each face gives a distribution over dates: its person's birth date plus its age, both with their errors.
+    Each face gives a distribution over dates: its person's birth date plus its age, both with their errors,
+    and how alike it is to their dated faces.
     Those of all faces are multiplied. A person who seems to be the wrong one loses their say to the others.
     """
     if not faces:
         return None
     grid = np.arange(min(face.born_low for face in faces) - 1, max(latest, _last(faces)) + STEP, STEP)
-    chance = np.exp(_scores(faces, grid).sum(axis=0)) * (grid <= latest)
+    score = _scores(faces, grid).sum(axis=0)
+    chance = np.exp(score - score.max()) * (grid <= latest)
     if not chance.sum() > 0:
         return None
     chance /= chance.sum()
@@ -98,4 +103,8 @@ def _scores(faces: Sequence[KnownFace], moments: Floats) -> Floats:
     mixed[(true_age > MOST_AGE) | (true_age < -2 * error - 1)] *= (
         0.1  # nobody is on a photo before their birth
     )
-    return np.asarray(np.log(mixed), dtype=np.float64)
+    scores = np.log(mixed)
+    for row, face in enumerate(faces):
+        if face.likeness is not None:
+            scores[row] += likeness_score(face.likeness, face.born, moments)
+    return np.asarray(scores, dtype=np.float64)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Text, and_, delete, insert, select, type_coer
 from photoage.database.known import chunks
 from photoage.database.tables import Face, Person, PersonFace, Photo, StoredEstimate
 from photoage.people.births import (
+    CERTAIN,
     Birth,
     DatedFaces,
     NoBirth,
@@ -24,7 +25,6 @@ from photoage.people.births import (
 
 METHOD = "2"  # of the fit; another one makes every person's anew
 OLDEST = 120.0  # years
-CERTAIN = 0.5  # chance from which a face is believed to be of its person, and its date right
 
 
 class PersonFaceRow(NamedTuple):

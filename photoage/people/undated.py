@@ -9,7 +9,6 @@ from heapq import merge
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
 from sqlalchemy import Connection, Engine, Select, and_, or_, select, type_coerce
 from sqlalchemy.types import Text
 
@@ -17,15 +16,22 @@ from photoage.database.connect import database_errors, database_name, reading
 from photoage.database.globs import path_tests
 from photoage.database.known import chunks
 from photoage.database.persons import person_label
-from photoage.database.tables import Face, PathText, Person, PersonFace, Photo, StoredEstimate, encode_path
-from photoage.people.births import TAIL, DatedFaces, habitual_error, to_date, year_range
+from photoage.database.tables import (
+    Embedding,
+    Face,
+    PathText,
+    Person,
+    PersonFace,
+    Photo,
+    StoredEstimate,
+    encode_path,
+)
+from photoage.people.births import TAIL, habitual_error, to_date, year_range
 from photoage.people.find import load_faces
 from photoage.people.posterior import CONTRADICTION, KnownFace, contradiction, date_photo
+from photoage.people.references import TRUSTED, Reference, References
 from photoage.people.resemblance import resembled_persons
 
-# Sources that say when a photo was taken, unlike the names of files and folders, which are often of an event,
-# a scan or a copy.
-TRUSTED = ("xmp", "exif", "takeout", "user")
 MOST_YEARS = 40.0  # of an interval: a wider one tells nothing
 
 
@@ -51,12 +57,19 @@ class SuggestedDate(NamedTuple):
 def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
     """Photos without a date from a TRUSTED source, by path, with the date that their people tell."""
     untrusted = or_(Photo.taken_at.is_(None), Photo.date_source.not_in(TRUSTED))
-    dated = _dated_faces(engine)
-    for photo in _photos(engine, _faces(path_glob).where(untrusted)):
-        photo.faces[:] = [_corrected(face, dated.get(face.person)) for face in photo.faces]
-        suggested = _suggested(photo, None)
-        if suggested is not None:
-            yield suggested
+    faces = _faces(path_glob).where(untrusted)
+    faces = faces.outerjoin(Embedding, Embedding.face_id == Face.id).add_columns(Embedding.vector)
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        references = References(connection)
+        given = set(connection.scalars(select(Person.id).where(Person.birth_date.is_not(None))))
+        for photo in _photos(engine, faces):
+            for place, (face, vector) in enumerate(zip(photo.faces, photo.vectors, strict=True)):
+                reference = references.of(face.person)
+                if reference is not None:
+                    photo.faces[place] = _told(face, vector, reference, face.person in given)
+            suggested = _suggested(photo, None)
+            if suggested is not None:
+                yield suggested
 
 
 def implausible_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
@@ -78,6 +91,7 @@ class _Photo(NamedTuple):
     date_source: str | None
     faces: list[KnownFace]
     labels: dict[int, str]
+    vectors: list[bytes | None]  # embeddings of the faces, where they are asked for
     resembling: frozenset[int] = frozenset()  # persons whom a face of the photo only resembles
 
 
@@ -120,13 +134,15 @@ def _photos(engine: Engine, faces: Select[*tuple[Any, ...]]) -> Iterator[_Photo]
     name = database_name(engine.url)
     with database_errors(name), engine.connect() as connection, reading(connection).execute(faces) as rows:
         photo: _Photo | None = None
-        for path, taken_at, source, person, called, birth, fitted, low, high, *estimate in rows:
+        for path, taken_at, source, person, called, birth, fitted, low, high, age, *more in rows:
             if photo is None or path != photo.path:
                 if photo is not None:
                     yield photo
-                photo = _Photo(path, taken_at, source, [], {})
+                photo = _Photo(path, taken_at, source, [], {}, [])
             born = _moments(birth) if birth else _moments(fitted, low, high)
-            photo.faces.append(KnownFace(person, *born, *estimate))
+            age_low, age_high, *vector = more
+            photo.faces.append(KnownFace(person, *born, age, age_low, age_high))
+            photo.vectors.extend(vector)
             photo.labels[person] = person_label(person, called)
         if photo is not None:
             yield photo
@@ -155,7 +171,8 @@ def _resembling(engine: Engine, path_glob: str | None) -> list[_Photo]:
             for face, path, taken_at, source, *estimate in rows:
                 who = person[face]
                 known = KnownFace(who, *born[who], *estimate)
-                found.append(_Photo(path, taken_at, source, [known], {who: labels[who]}, frozenset([who])))
+                label = {who: labels[who]}
+                found.append(_Photo(path, taken_at, source, [known], label, [], frozenset([who])))
     return sorted(found, key=_path)
 
 
@@ -187,23 +204,16 @@ def _together(*photos: Iterable[_Photo]) -> Iterator[_Photo]:
         yield first._replace(resembling=frozenset().union(*(photo.resembling for photo in [first, *others])))
 
 
-def _dated_faces(engine: Engine) -> dict[int, DatedFaces]:
-    """Of persons with a given birth date, the faces in photos with a trusted date."""
-    given = _faces(None).where(Person.birth_date.is_not(None), Photo.date_source.in_(TRUSTED))
-    known: dict[int, list[tuple[float, ...]]] = {}
-    for photo in _photos(engine, given):
-        first, last = year_range(photo.taken_at or "")
-        for face in photo.faces:
-            dated = ((first + last) / 2, (last - first) / 2, face.age, face.low, face.high)
-            known.setdefault(face.person, []).append(dated)
-    return {person: DatedFaces(*np.array(faces).T) for person, faces in known.items()}
+def _told(face: KnownFace, vector: bytes | None, reference: Reference, given: bool) -> KnownFace:
+    """The face with what its person's dated faces tell of it.
 
-
-def _corrected(face: KnownFace, dated: DatedFaces | None) -> KnownFace:
-    """The face with an estimate free of the error that the model habitually makes with this person."""
-    error = 0.0 if dated is None else habitual_error(dated, face.born, face.age)
+    That is how alike it is to them, and, where the birth date is `given`, the error that the model habitually
+    makes with this person, of which its estimate is freed.
+    """
+    error = habitual_error(reference.faces, face.born, face.age) if given else 0.0
     age, low, high = (max(0.0, value - error) for value in (face.age, face.low, face.high))
-    return replace(face, age=age, low=low, high=high)
+    likeness = None if vector is None else reference.likeness(vector, face.born)
+    return replace(face, age=age, low=low, high=high, likeness=likeness)
 
 
 def _moments(birth: str, low: str | None = None, high: str | None = None) -> tuple[float, float, float]:
