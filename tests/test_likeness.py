@@ -14,11 +14,12 @@ from sqlalchemy import delete, select
 from photoage.database.changes import changing
 from photoage.database.store import Store
 from photoage.database.tables import Embedding, Face, Photo
-from photoage.people.births import Floats
+from photoage.people.births import DatedFaces, Floats
 from photoage.people.grouping import grown
 from photoage.people.likeness import DECAY, NEAREST, Likeness, likeness_score
 from photoage.people.names import new_person, set_birth_date
 from photoage.people.posterior import KnownFace, PeopleDate, date_photo
+from photoage.people.references import Reference
 from photoage.people.refresh import refresh_persons
 from photoage.people.undated import suggest_dates
 from photoage.records import Embeddings
@@ -100,3 +101,14 @@ def test_undated_photos_are_told_by_likeness_too(grown_up: Place) -> None:
     with opened(grown_up, read_only=True) as engine:
         (found,) = suggest_dates(engine)
         assert abs(found.date.year - 1986) <= 2
+
+
+def test_faces_with_a_false_date_are_not_compared_with() -> None:
+    taken = np.array([1980.0, 1990.0, 2024.0])  # the last shows a face of twelve years
+    age = np.array([10.0, 20.0, 12.0])
+    faces = DatedFaces(taken, np.zeros(3), age, age - 4, age + 4)
+    vectors = np.array([direction(seed) for seed in (1, 2, 3)], np.float32)
+    reference = Reference(faces, np.arange(3), vectors)
+    found = reference.likeness(vectors[1].astype("<f2").tobytes(), BORN)
+    assert found.taken.tolist() == [1980.0, 1990.0]
+    assert found.cosine[1] == pytest.approx(1.0, abs=0.01)
