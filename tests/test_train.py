@@ -133,7 +133,7 @@ def test_a_label_that_is_a_range_is_silent_inside_it_and_noise_far_off_teaches_n
     low, high = torch.tensor([30.0] * 5), torch.tensor([35.0] * 5)
     noisy = torch.tensor([False, False, False, False, True])
     codes = torch.full((5,), UNKNOWN)
-    batch = LabelledBatch(torch.empty(5, 4, 4, 3), low, high, codes, codes, noisy)
+    batch = LabelledBatch(torch.empty(5, 4, 4, 3), torch.empty(5, 0, 0, 3), low, high, codes, codes, noisy)
     torch.autograd.backward(age_loss(age, batch, huber_years=3.0, noisy_years=15.0))
     assert age.grad is not None
     assert [float(value) > 0 for value in age.grad] == [False, False, True, True, False]
@@ -142,7 +142,9 @@ def test_a_label_that_is_a_range_is_silent_inside_it_and_noise_far_off_teaches_n
 def test_labels_without_gender_and_ethnicity_give_a_loss() -> None:
     torch.manual_seed(0)
     codes, years = torch.full((3,), UNKNOWN), torch.tensor([10.0, 20.0, 30.0])
-    batch = LabelledBatch(torch.empty(3, 4, 4, 3), years, years + 2, codes, codes, codes == 0)
+    batch = LabelledBatch(
+        torch.empty(3, 4, 4, 3), torch.empty(3, 0, 0, 3), years, years + 2, codes, codes, codes == 0
+    )
     loss = AuxiliaryHeads().label_loss(torch.randn(3, 2048), batch, sigma=3.0)
     assert torch.isfinite(loss)
     known = replace(batch, gender=torch.tensor([0, UNKNOWN, 1]))

@@ -112,6 +112,11 @@ def cache_folder(cache: Path | None) -> Path:
     help="Face recogniser (w600k_mbf.onnx) to distil from; the default one is installed with photoage.",
 )
 @click.option(
+    "--age-teacher",
+    metavar="FILE.onnx",
+    help="Another face network to learn from as well (docs/training.md).",
+)
+@click.option(
     "--freeze",
     type=click.Choice(["layer1", "layer2", "layer3"]),
     help="Train only what comes after this layer: faster, for a checkpoint that is nearly right.",
@@ -204,6 +209,7 @@ def train(
     splits: Path | None,
     init: str,
     teacher: str,
+    age_teacher: str | None,
     schedule: Schedule | None,
     epochs: int | None,
     workers: int | None,
@@ -239,6 +245,7 @@ def train(
     config = TrainConfig(
         init=init if init in ("imagenet", "none") else str(Path(init).expanduser().absolute()),
         teacher=None if teacher == "none" else str(Path(teacher).expanduser().absolute()),
+        age_teacher=None if age_teacher is None else str(Path(age_teacher).expanduser().absolute()),
         schedule=schedule or scaled_schedule(DEFAULTS.schedule, epochs or DEFAULTS.epochs),
         workers=workers or _loader_workers(choose_device(device).type),
         shares=tuple(sorted(dict(shares).items())),

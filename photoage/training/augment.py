@@ -23,7 +23,11 @@ def augmented_crop(frame: ImageArray, size: int, rng: np.random.Generator) -> Im
     `frame` (F, F, 3) uint8 RGB with F = FRAME_SIZE + 2 * FRAME_MARGIN; returns (size, size, 3).
     Geometry first, in a single resampling, then colour, sharpness, JPEG artefacts, occlusion.
     """
-    crop = warp(frame, _random_geometry(size, rng), size)
+    return worsened(warp(frame, random_geometry(size, rng), size), rng)
+
+
+def worsened(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
+    """`crop` (S, S, 3) uint8 RGB in another light, blurred, compressed or partly hidden."""
     if rng.random() < 0.8:
         crop = _jitter_colour(crop, rng)
     if rng.random() < 0.15:
@@ -37,7 +41,7 @@ def augmented_crop(frame: ImageArray, size: int, rng: np.random.Generator) -> Im
     return crop
 
 
-def _random_geometry(size: int, rng: np.random.Generator) -> np.ndarray:
+def random_geometry(size: int, rng: np.random.Generator) -> np.ndarray:
     """Frame-to-crop matrix (2, 3): mirror half of the time, small rotation, scale and shift."""
     angle, scale, shift = 0.0, size / FRAME_SIZE, np.zeros(2)
     if rng.random() < AFFINE_SHARE:
@@ -52,6 +56,13 @@ def _random_geometry(size: int, rng: np.random.Generator) -> np.ndarray:
     crop_centre = (size - 1) / 2
     offset = crop_centre + shift - linear @ np.array([frame_centre, frame_centre])
     return np.column_stack([linear, offset])
+
+
+def resized(geometry: np.ndarray, size: int, other: int) -> np.ndarray:
+    """The matrix (2, 3) for a crop of `other` pixels that shows what `geometry` shows in `size` pixels."""
+    scale = other / size
+    offset = (scale - 1) / 2  # the centres of pixels, not their corners, have whole numbers
+    return np.asarray(geometry * scale + np.array([[0.0, 0.0, offset], [0.0, 0.0, offset]]))
 
 
 def _jitter_colour(crop: ImageArray, rng: np.random.Generator) -> ImageArray:

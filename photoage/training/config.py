@@ -21,6 +21,7 @@ class TrainConfig:
     name: str = "photoage-resnet50"
     init: str = "imagenet"
     teacher: str | None = None
+    age_teacher: str | None = None
     freeze: str | None = None  # the layer up to which, from the first on, nothing is trained
     schedule: Schedule = ((112, 8),)
     batch_size: int = 96
@@ -37,6 +38,8 @@ class TrainConfig:
     label_sigma: float = 3.0
     distill_weight: float = 0.7
     distill_until: float = 0.7  # share of the run after which the teacher is not asked any more
+    features_weight: float = 1.0  # of the features of the age teacher,
+    taught_weight: float = 0.3  # ... and of the ages that they tell
     ema: float = 0.998
     seed: int = 0
     workers: int = 1

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from photoage.faces.align import warp
 from photoage.records import ImageArray
-from photoage.training.augment import augmented_crop
+from photoage.training.augment import random_geometry, resized, worsened
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
 from photoage.training.prints import old_print
@@ -24,13 +25,15 @@ Key = tuple[int, int, int]  # epoch, step, row: what decides the random draws of
 
 @dataclass(frozen=True, slots=True)
 class LabelledBatch:
-    """Training batch: `crops` (N, S, S, 3) uint8 RGB; the rest (N,).
+    """Training batch: `crops` (N, S, S, 3) uint8 RGB; `plain` the same views undamaged, (N, T, T, 3) uint8
+    RGB in the size that an age teacher wants, T = 0 without one; the rest (N,).
 
     `low` and `high` float32, the lowest and highest age in years that a face may have; `gender` and
     `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's.
     """
 
     crops: torch.Tensor
+    plain: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
     gender: torch.Tensor
@@ -47,14 +50,15 @@ class LabelledBatch:
         return LabelledBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
 
     def _tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.crops, self.low, self.high, self.gender, self.ethnicity, self.noisy
+        return self.crops, self.plain, self.low, self.high, self.gender, self.ethnicity, self.noisy
 
 
 class TrainingFaces(Dataset[LabelledBatch]):
     """Augmented views of cached frames; an item's key decides its random draws."""
 
-    def __init__(self, faces: AlignedFaces, config: TrainConfig, size: int) -> None:
+    def __init__(self, faces: AlignedFaces, config: TrainConfig, size: int, plain_size: int = 0) -> None:
         self.frames, self.size, self.seed = faces.crops, size, config.seed
+        self.plain_size = plain_size
         self.labels = labels_of(faces.samples)
         prints, noisy = dict(config.prints), set(config.noisy)
         sets = [sample.set for sample in faces.samples]
@@ -64,18 +68,23 @@ class TrainingFaces(Dataset[LabelledBatch]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def view(self, key: Key) -> ImageArray:
+    def views(self, key: Key) -> tuple[ImageArray, ImageArray]:
+        """What the student sees of a face, and what an age teacher sees."""
         rng, row = np.random.default_rng((self.seed, *key)), key[2]
         is_print = rng.random() < self.print_share[row]
-        crop = augmented_crop(self.frames[row], self.size, rng)
-        return old_print(crop, rng) if is_print else crop
+        frame, geometry = self.frames[row], random_geometry(self.size, rng)
+        crop = worsened(warp(frame, geometry, self.size), rng)
+        plain = np.empty((0, 0, 3), np.uint8)
+        if self.plain_size:
+            plain = warp(frame, resized(geometry, self.size, self.plain_size), self.plain_size)
+        return (old_print(crop, rng) if is_print else crop), plain
 
     def __getitems__(self, keys: list[Key]) -> LabelledBatch:
         """A whole batch at once, as the DataLoader asks for it when this method exists."""
-        crops = np.stack([self.view(key) for key in keys])
+        crops, plain = map(np.stack, zip(*map(self.views, keys), strict=True))
         rows = [row for _, _, row in keys]
         labels = (self.labels[name][rows] for name in ("low", "high", "gender", "ethnicity"))
-        return LabelledBatch(*map(torch.from_numpy, (crops, *labels, self.noisy[rows])))
+        return LabelledBatch(*map(torch.from_numpy, (crops, plain, *labels, self.noisy[rows])))
 
 
 class EpochBatches:
@@ -108,15 +117,16 @@ def training_loader(
     config: TrainConfig,
     *,
     size: int,
+    plain_size: int = 0,
     epoch: int,
     start: int = 0,
     pin_memory: bool = False,
 ) -> Iterable[LabelledBatch]:
-    """The batches of one epoch, from batch number `start` on."""
+    """The batches of one epoch, from batch number `start` on; `plain_size` as in `LabelledBatch`."""
     # OpenCV's own threads do not survive a fork, and a worker that then wants them waits for ever.
     cv2.setNumThreads(1)
     return DataLoader(
-        TrainingFaces(faces, config, size),
+        TrainingFaces(faces, config, size, plain_size),
         batch_sampler=EpochBatches(weights, config.batch_size, config.seed, epoch, start),
         collate_fn=_as_is,
         num_workers=config.workers,

@@ -20,6 +20,7 @@ from photoage.ages.model import AgeModel, normalise, save_checkpoint
 from photoage.ages.predictor import MAX_AGE, autocast_dtype
 from photoage.errors import DataError
 from photoage.records import TEMPLATE_VERSION, FloatArray
+from photoage.training.age_teacher import AgeTeacher, taught_age_loss
 from photoage.training.calibrate import calibration
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.dataset import AlignedFaces, Crops
@@ -30,7 +31,7 @@ from photoage.training.sampling import check_sets, draw_weights
 from photoage.training.state import TrainState
 
 MAX_GRADIENT = 5.0
-FIRST_CROPS = 256
+FIRST_FACES = 256
 
 
 def learning_rate(config: TrainConfig, done: int, total: int) -> float:
@@ -64,6 +65,7 @@ class _Run:
     weights: npt.NDArray[np.float64]  # of the draws
     state: TrainState
     teacher: Teacher | None
+    age_teacher: AgeTeacher | None
     device: torch.device
     steps: int
     state_path: Path
@@ -114,13 +116,18 @@ def train(
         raise DataError(f"{drawn} faces that are drawn do not fill one batch of {config.batch_size}")
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher = Teacher(Path(config.teacher), device) if config.teacher else None
+    age_teacher = AgeTeacher(Path(config.age_teacher)) if config.age_teacher else None
+    widths = age_teacher.widths if age_teacher else ()
     if resume and state_path(out).is_file():
-        state = TrainState(replace(config, init="none"), device)
+        state = TrainState(replace(config, init="none"), device, widths)
         state.load(state_path(out), config, teacher)
     else:
-        state = TrainState(config, device)
+        state = TrainState(config, device, widths)
+        first = _first_batch(config, training, weights, age_teacher.size if age_teacher else 0)
         if teacher is not None:
-            teacher.fit_statistics(_first_crops(config, training, weights))
+            teacher.fit_statistics(first.crops)
+        if age_teacher is not None and state.taught is not None:
+            state.taught.fit_statistics(age_teacher(first.plain))
     with TrainLog(log_path(out), steps, done=state.epoch * steps + state.step) as log:
         started = time.monotonic() - log.seconds
         run = _Run(
@@ -129,6 +136,7 @@ def train(
             weights,
             state,
             teacher,
+            age_teacher,
             device,
             steps,
             state_path(out),
@@ -151,14 +159,14 @@ def train(
     return read_checkpoint_info(out)
 
 
-def _first_crops(
-    config: TrainConfig, training: AlignedFaces, weights: npt.NDArray[np.float64]
-) -> torch.Tensor:
-    """Training crops from which the teacher learns the scale of its maps."""
-    count = min(FIRST_CROPS, int(np.count_nonzero(weights)))
+def _first_batch(
+    config: TrainConfig, training: AlignedFaces, weights: npt.NDArray[np.float64], plain_size: int
+) -> LabelledBatch:
+    """Training faces from which teachers learn the scale of what they see."""
+    count = min(FIRST_FACES, int(np.count_nonzero(weights)))
     first = replace(config, batch_size=count, workers=0)
-    loader = training_loader(training, weights, first, size=config.size_at(0), epoch=0)
-    return next(iter(loader)).crops
+    size = config.size_at(0)
+    return next(iter(training_loader(training, weights, first, size=size, plain_size=plain_size, epoch=0)))
 
 
 def _run_epoch(run: _Run, size: int) -> bool:
@@ -171,6 +179,7 @@ def _run_epoch(run: _Run, size: int) -> bool:
         run.weights,
         config,
         size=size,
+        plain_size=run.age_teacher.size if run.age_teacher else 0,
         epoch=state.epoch,
         start=state.step,
         pin_memory=run.device.type == "cuda",
@@ -228,6 +237,11 @@ def _losses(
         parts["distill"] = (
             config.distill_weight * distill_weight * heads.distillation_loss(pooled, map2, map3, targets)
         )
+    if run.age_teacher is not None and run.state.taught is not None:
+        features, taught = run.state.taught(pooled, run.age_teacher(batch.plain))
+        parts["features"] = config.features_weight * features
+        parts["teacher's age"] = age_loss(taught, batch, config.huber_years, config.noisy_years)
+        parts["taught age"] = config.taught_weight * taught_age_loss(age, taught, config.huber_years)
     return parts
 
 
@@ -247,7 +261,11 @@ def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[
     config = run.config
     predicted = predict_ages(run.state.averaged, faces.crops, run.device)
     # Names only: where the files lay on this machine concerns nobody else.
-    init, teacher = Path(config.init).name, Path(config.teacher).name if config.teacher else None
+    names = {
+        key: Path(path).name if path else None
+        for key, path in (("teacher", config.teacher), ("age_teacher", config.age_teacher))
+    }
+    init = Path(config.init).name
     return CheckpointInfo(
         name=config.name,
         crop_size=size,
@@ -255,6 +273,6 @@ def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[
         template=TEMPLATE_VERSION,
         init=init,
         data=data_info,
-        recipe=asdict(replace(config, teacher=teacher, init=init)),
+        recipe=asdict(config) | names | {"init": init},
         **calibration(faces, predicted),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from photoage.ages.model import AgeModel, initial_model
 from photoage.errors import DataError
 from photoage.files import replacing_path
+from photoage.training.age_teacher import AgeTeacherHeads
 from photoage.training.config import FREEZABLE, TrainConfig
 from photoage.training.distill import AuxiliaryHeads, Teacher
 
@@ -24,13 +26,16 @@ FREE_TO_CHANGE = ("workers", "save_every", "log_every")  # on resuming: they do 
 class TrainState:
     """The tensors of a run and the next batch to see; saved as safetensors, never pickled."""
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, taught: Sequence[int] = ()) -> None:
+        """`taught` are the widths of an age teacher's features."""
         torch.manual_seed(config.seed)
         self.model = initial_model(config.init).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = AveragedModel(self.model, avg_fn=partial(_moved, config.ema), use_buffers=True).eval()
         self.heads = AuxiliaryHeads().to(device)
+        self.taught = AgeTeacherHeads(taught).to(device) if taught else None
         self.frozen = _freeze(self.model, config.freeze)
-        everything = [*self.model.parameters(), *self.heads.parameters()]
+        trained = [self.model, self.heads, *([self.taught] if self.taught else [])]
+        everything = [parameter for module in trained for parameter in module.parameters()]
         self.parameters = [parameter for parameter in everything if parameter.requires_grad]
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
@@ -56,10 +61,15 @@ class TrainState:
         assert isinstance(module, AgeModel)
         return module
 
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        """What is saved, by its name there."""
+        modules = {"model": self.model, "ema": self.ema, "heads": self.heads}
+        return modules | ({"taught": self.taught} if self.taught else {})
+
     def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
         """Write the state, whole or not at all. Raises `PhotoageError`."""
         tensors: dict[str, torch.Tensor] = {}
-        for prefix, module in (("model", self.model), ("ema", self.ema), ("heads", self.heads)):
+        for prefix, module in self._modules().items():
             tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
         for i, parameter in enumerate(self.parameters):
             for key, value in self.optimiser.state.get(parameter, {}).items():
@@ -87,8 +97,8 @@ class TrainState:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         try:
-            for prefix, module in (("model.", self.model), ("ema.", self.ema), ("heads.", self.heads)):
-                module.load_state_dict(under(prefix))
+            for prefix, module in self._modules().items():
+                module.load_state_dict(under(f"{prefix}."))
         except RuntimeError as error:
             raise DataError(f"{path}: not a state of this model ({str(error).splitlines()[0]})") from error
         for i, parameter in enumerate(self.parameters):
