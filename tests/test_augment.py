@@ -10,8 +10,9 @@ import pytest
 import torch
 from labelled_faces import portraits
 
+from photoage.faces.align import warp
 from photoage.records import ImageArray
-from photoage.training.augment import augmented_crop
+from photoage.training.augment import augmented_crop, random_geometry, resized
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
 from photoage.training.loaders import EpochBatches, training_loader
@@ -42,6 +43,17 @@ def test_views_differ_but_stay_pictures_of_the_face(frame: ImageArray) -> None:
     symmetric = (plain + plain[:, ::-1]) / 2
     # Draws scatter around the true framing: their average is a blurred version of it.
     assert np.corrcoef(average.ravel(), symmetric.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("other", [96, 160])
+def test_a_view_in_another_size_shows_the_same(frame: ImageArray, other: int) -> None:
+    smooth = cv2.GaussianBlur(frame, (0, 0), 6)
+    for seed in range(20):
+        geometry = random_geometry(64, np.random.default_rng(seed))
+        view = warp(smooth, resized(geometry, 64, other), other)
+        back = cv2.resize(view, (64, 64), interpolation=cv2.INTER_LINEAR).astype(int)
+        inside = np.abs(back - warp(smooth, geometry, 64))[4:-4, 4:-4]
+        assert inside.mean() < 1.0  # half a pixel of shift would be 2 to 3
 
 
 @pytest.mark.parametrize("value", [0, 255])
@@ -93,9 +105,12 @@ def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
 
     def batches(start: int, workers: int) -> list[tuple[torch.Tensor, list[float]]]:
         config = TrainConfig(batch_size=2, seed=5, workers=workers, noisy=("other",))
-        loader = training_loader(faces, np.full(9, 1 / 9), config, size=48, epoch=1, start=start)
+        loader = training_loader(
+            faces, np.full(9, 1 / 9), config, size=48, plain_size=56, epoch=1, start=start
+        )
         for batch in (got := list(loader)):
             assert batch.crops.shape == (2, 48, 48, 3)
+            assert batch.plain.shape == (2, 56, 56, 3)
             assert batch.ethnicity.tolist() == [age % 5 for age in batch.low.tolist()]
             assert batch.gender.tolist() == [age % 2 for age in batch.low.tolist()]
             assert (batch.high - batch.low).tolist() == [3.0 * (age == 8) for age in batch.low.tolist()]

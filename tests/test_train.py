@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from labelled_faces import make_data, variant
+from labelled_faces import face_network, make_data, variant
 from safetensors.torch import load_file
 
 from photoage.ages.checkpoint import CheckpointInfo
@@ -89,11 +89,12 @@ def validation(size: int) -> AlignedFaces:
     return AlignedFaces(many.samples, many.crops[:][:, :size, :size].copy(), [])
 
 
-def tiny_config() -> TrainConfig:
-    """Two epochs of three steps, with the teacher, at two crop sizes."""
+def tiny_config(folder: Path) -> TrainConfig:
+    """Two epochs of three steps, with both teachers, at two crop sizes."""
     return TrainConfig(
         init="none",
         teacher=str(default_teacher()),
+        age_teacher=str(face_network(folder / "network.onnx")),
         schedule=((64, 1), (80, 1)),
         batch_size=4,
         warmup_steps=1,
@@ -117,7 +118,7 @@ def tiny_run(
 
     torch.set_num_threads(1)
     return train(
-        replace(tiny_config(), save_every=save_every),
+        replace(tiny_config(out.parent), save_every=save_every),
         faces(12, seed=3),
         validation,
         out,
@@ -152,7 +153,7 @@ def test_labels_without_gender_and_ethnicity_give_a_loss() -> None:
 
 
 def test_what_is_frozen_gets_no_gradients_and_keeps_its_statistics() -> None:
-    state = TrainState(replace(tiny_config(), freeze="layer3"), CPU)
+    state = TrainState(TrainConfig(init="none", freeze="layer3"), CPU)
     state.train_mode()
     backbone = state.model.backbone
     assert not backbone.bn1.training
@@ -220,10 +221,11 @@ def test_a_finished_run_stays_as_it_is(unbroken: Path) -> None:
     assert info.metrics["validation"]["all"]["count"] == 3
     assert info.init == "none"
     assert info.recipe["teacher"] == "w600k_mbf.onnx"
+    assert info.recipe["age_teacher"] == "network.onnx"
 
 
 def test_a_run_cannot_go_on_with_other_choices(unbroken: Path) -> None:
-    config = replace(tiny_config(), lr=0.1)
+    config = replace(tiny_config(unbroken.parent), lr=0.1)
     with pytest.raises(DataError, match=r"age\.state: was trained with lr=0\.0003, not 0\.1"):
         train(config, faces(12, seed=3), validation, unbroken, device=CPU, resume=True)
 
@@ -237,7 +239,7 @@ def test_a_damaged_state_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_too_few_faces_for_a_batch_are_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 training faces do not fill one batch of 4"):
-        train(tiny_config(), faces(3, seed=3), validation, tmp_path / "a.safetensors", device=CPU)
+        train(tiny_config(tmp_path), faces(3, seed=3), validation, tmp_path / "a.safetensors", device=CPU)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -298,6 +300,7 @@ def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
         (["--share", "family=0.5"], 2, "no training photo is of the set 'family' (sets: utkface)"),
         (["--noisy", "family"], 2, "no training photo is of the set 'family'"),
         (["--teacher", "missing.onnx"], 1, "missing.onnx: not usable as a teacher"),
+        (["--age-teacher", "missing.onnx"], 1, "missing.onnx: not usable as an age teacher"),
         (["--splits", "{splits}"], 1, "no image of the data is in the split val"),
     ],
 )

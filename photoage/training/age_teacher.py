@@ -80,7 +80,7 @@ class AgeTeacherHeads(nn.Module):
     def forward(
         self, pooled: torch.Tensor, features: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far the student's `pooled` (N, 2048) is from telling the features, and ages (N,) that they tell."""
+        """How badly `pooled` (N, 2048) of the student tells the features; ages (N,) that these tell."""
         device = pooled.device
         standard = [
             (values.to(device) - self.get_buffer(f"mean{i}")) / self.get_buffer(f"deviation{i}")

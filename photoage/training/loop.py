@@ -188,6 +188,7 @@ def _run_epoch(run: _Run, size: int) -> bool:
     since, images = time.monotonic(), 0
     for batch in loader:
         done = state.epoch * run.steps + state.step
+        torch.manual_seed(config.seed + done)  # dropout of a resumed run draws the same
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(config, done, total)
         share = max(0.0, 1 - done / (config.distill_until * total)) if config.distill_until else 0.0
