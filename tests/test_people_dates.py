@@ -16,6 +16,7 @@ from sqlalchemy import select
 from photoage.database.changes import changing
 from photoage.database.persons import list_persons
 from photoage.database.tables import Face, Photo
+from photoage.people import births
 from photoage.people.names import name_person, new_person, set_birth_date
 from photoage.people.refresh import refresh_persons
 
@@ -99,3 +100,21 @@ def test_regions_name_faces_and_what_contradicts_the_user_is_listed(
             ("Eileen", 1),
             ("Grace", 2),
         ]
+
+
+def test_who_always_looks_older_has_no_implausible_dates(
+    tmp_path: Path, sample_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [
+        Stored(f"{age}.jpg", (age + 11.0,), BORN + timedelta(days=365.25 * age)) for age in range(20, 32, 2)
+    ]
+    photos += [Stored("false.jpg", (20.0,), datetime(2010, 1, 1))]
+    database = make_library(sample_library / "people" / "grace_hopper.jpg", tmp_path / "library", photos)
+    with changing(database) as connection:
+        person = new_person(connection, connection.scalars(select(Face.id)).all(), "Grace")
+        set_birth_date(connection, person, "1970-03-01")
+        refresh_persons(connection)
+    (line,) = runner(database)("dates", "--implausible").stdout.splitlines()
+    assert "false.jpg" in line
+    monkeypatch.setattr(births, "FEWEST_HABITS", 100)
+    assert len(runner(database)("dates", "--implausible").stdout.splitlines()) > 1

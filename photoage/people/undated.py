@@ -60,13 +60,14 @@ def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[S
     faces = _faces(path_glob).where(untrusted)
     faces = faces.outerjoin(Embedding, Embedding.face_id == Face.id).add_columns(Embedding.vector)
     with database_errors(database_name(engine.url)), engine.connect() as connection:
-        references = References(connection)
-        given = set(connection.scalars(select(Person.id).where(Person.birth_date.is_not(None))))
+        references, given = References(connection), _given(connection)
         for photo in _photos(engine, faces):
             for place, (face, vector) in enumerate(zip(photo.faces, photo.vectors, strict=True)):
                 reference = references.of(face.person)
                 if reference is not None:
-                    photo.faces[place] = _told(face, vector, reference, face.person in given)
+                    likeness = None if vector is None else reference.likeness(vector, face.born)
+                    freed = _freed(face, reference) if face.person in given else face
+                    photo.faces[place] = replace(freed, likeness=likeness)
             suggested = _suggested(photo, None)
             if suggested is not None:
                 yield suggested
@@ -75,14 +76,31 @@ def suggest_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[S
 def implausible_dates(engine: Engine, *, path_glob: str | None = None) -> Iterator[SuggestedDate]:
     """Photos with a date that the ages of their people contradict by more than chance allows, by path.
 
-    A false date may be what keeps a face from its person: resemblance.py.
+    Also after what the model is wont to make of persons with a given birth date. A false date may be what
+    keeps a face from its person: resemblance.py.
     """
     found = _photos(engine, _faces(path_glob).where(Photo.taken_at.is_not(None)))
-    for photo in _together(found, _resembling(engine, path_glob)):
-        first, last = year_range(photo.taken_at or "")
-        times = contradiction(photo.faces, (first + last) / 2, (last - first) / 2)
-        if times >= CONTRADICTION and (suggested := _suggested(photo, times)) is not None:
-            yield suggested
+    with database_errors(database_name(engine.url)), engine.connect() as connection:
+        references, given = References(connection), _given(connection)
+        for photo in _together(found, _resembling(engine, path_glob)):
+            times = _contradiction(photo)
+            if times >= CONTRADICTION and not given.isdisjoint(photo.labels):
+                for place, face in enumerate(photo.faces):
+                    reference = references.of(face.person) if face.person in given else None
+                    photo.faces[place] = face if reference is None else _freed(face, reference)
+                times = _contradiction(photo)
+            if times >= CONTRADICTION and (suggested := _suggested(photo, times)) is not None:
+                yield suggested
+
+
+def _contradiction(photo: _Photo) -> float:
+    first, last = year_range(photo.taken_at or "")
+    return contradiction(photo.faces, (first + last) / 2, (last - first) / 2)
+
+
+def _given(connection: Connection) -> set[int]:
+    """The persons whose birth date the user gave."""
+    return set(connection.scalars(select(Person.id).where(Person.birth_date.is_not(None))))
 
 
 class _Photo(NamedTuple):
@@ -204,16 +222,11 @@ def _together(*photos: Iterable[_Photo]) -> Iterator[_Photo]:
         yield first._replace(resembling=frozenset().union(*(photo.resembling for photo in [first, *others])))
 
 
-def _told(face: KnownFace, vector: bytes | None, reference: Reference, given: bool) -> KnownFace:
-    """The face with what its person's dated faces tell of it.
-
-    That is how alike it is to them, and, where the birth date is `given`, the error that the model habitually
-    makes with this person, of which its estimate is freed.
-    """
-    error = habitual_error(reference.faces, face.born, face.age) if given else 0.0
+def _freed(face: KnownFace, reference: Reference) -> KnownFace:
+    """The face with an estimate free of the error that the model habitually makes with this person."""
+    error = habitual_error(reference.faces, face.born, face.age)
     age, low, high = (max(0.0, value - error) for value in (face.age, face.low, face.high))
-    likeness = None if vector is None else reference.likeness(vector, face.born)
-    return replace(face, age=age, low=low, high=high, likeness=likeness)
+    return replace(face, age=age, low=low, high=high)
 
 
 def _moments(birth: str, low: str | None = None, high: str | None = None) -> tuple[float, float, float]:
