@@ -135,11 +135,13 @@ def measure(database: Path, used: list[tuple[str, str, float]], seed: int, how: 
     counts: Counts = defaultdict(list)
     engine = open_database(database, read_only=True)
     with engine.connect() as connection:
-        ages = select(StoredEstimate.face_id, StoredEstimate.age).where(StoredEstimate.current)
-        current = dict(connection.execute(ages).all())
+        ages = select(StoredEstimate.face_id, StoredEstimate.age)
+        current = dict(connection.execute(ages.where(StoredEstimate.current)).all())
+        single = dict(connection.execute(ages.where(StoredEstimate.latest)).all())
         for file, face in faces.items():
             if truth[file].stated == truth[file].taken:
                 counts["age, error"].append(abs(current[face] - _years(truth[file])))
+                counts["age, error of a face alone"].append(abs(single[face] - _years(truth[file])))
         _births(connection, truth, faces, counts)
     listed = {Path(each.path).name for each in implausible_dates(engine)}
     suggested = {Path(each.path).name: each for each in suggest_dates(engine)}
