@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,23 @@ def crops() -> torch.Tensor:
         cv2.resize(face[30:230, 30:230], (112, 112), interpolation=cv2.INTER_AREA) for face in portraits()
     ]
     return torch.from_numpy(np.stack(faces))
+
+
+def test_a_scan_in_floating_point_ends_without_reports_of_leaks(sample_library: Path, tmp_path: Path) -> None:
+    photo = sample_library / "people" / "grace_hopper.jpg"
+    words = [
+        sys.executable,
+        "-m",
+        "photoage",
+        "--db",
+        tmp_path / "a.db",
+        "scan",
+        "--precision",
+        "float",
+        photo,
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stderr.splitlines() == ["1 photo: 1 read, 0 unchanged; 1 new face"]
 
 
 def test_a_cpu_estimates_in_8_bits_as_in_float(crops: torch.Tensor) -> None:

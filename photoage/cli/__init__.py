@@ -74,4 +74,5 @@ def main() -> NoReturn:
     try:
         cli.main(sys.argv[1:], prog_name="photoage")
     finally:
-        gc.freeze()  # nor need the interpreter look when it ends
+        if "torch" not in sys.modules:  # its libraries report as leaks what is not collected
+            gc.freeze()  # nor need the interpreter look when it ends
