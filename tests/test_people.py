@@ -21,7 +21,7 @@ from family import (
 from small_library import runner
 
 from photoage.database.changes import changing
-from photoage.database.persons import find_person
+from photoage.database.persons import find_person, list_persons
 from photoage.errors import UsageError
 from photoage.people.names import (
     add_faces,
@@ -71,7 +71,7 @@ def test_a_photo_from_before_the_birth_shows_the_age_of_its_face(named: Place) -
 
 @pytest.mark.parametrize("text", ["soon", "1950-13", "2190", "1950-06-01T10:00:00", ""])
 def test_what_is_no_birth_date_is_refused(named: Place, text: str) -> None:
-    with pytest.raises(UsageError, match=r"date|birth|month"), changing(named) as connection:
+    with pytest.raises(UsageError, match=f"^{text}: is not a day of birth"), changing(named) as connection:
         set_birth_date(connection, find_person(connection, "Anna"), text)
 
 
@@ -92,6 +92,32 @@ def test_persons_are_called_by_name_or_number(named: Place) -> None:
         for text in ("anna", "#99999", "9" * 30, "-1"):
             with pytest.raises(UsageError, match="no such person"):
                 find_person(connection, text)
+
+
+def test_a_name_is_found_however_it_is_typed(named: Place) -> None:
+    with changing(named) as connection:
+        anna = find_person(connection, "Anna")
+        name_person(connection, anna, "\u00c5sa  B")
+        for text in ("\u00c5sa B", "A\u030asa B", " \u00c5sa  B "):
+            assert find_person(connection, text) == anna
+
+
+def test_birth_dates_that_agree_are_no_reason_not_to_merge(named: Place) -> None:
+    with changing(named) as connection:
+        anna, carl = (find_person(connection, name) for name in ("Anna", "Carl"))
+        set_birth_date(connection, anna, "1950")
+        set_birth_date(connection, carl, "1950-06-01")
+        merge_persons(connection, anna, [carl])
+        assert list_persons(connection, [anna])[0].birth_date == "1950-06-01"
+
+
+def test_persons_of_different_birth_dates_are_not_made_one(named: Place) -> None:
+    with changing(named) as connection:
+        anna, carl = (find_person(connection, name) for name in ("Anna", "Carl"))
+        set_birth_date(connection, anna, "1950-06")
+        set_birth_date(connection, carl, "1950-07")
+        with pytest.raises(UsageError, match="1950-06, 1950-07"):
+            merge_persons(connection, anna, [carl])
 
 
 def test_two_persons_made_one_stay_one(named: Place) -> None:

@@ -67,11 +67,24 @@ def test_exiftool_takes_the_csv(library: Path) -> None:
     assert exiftool("-s3", "-XMP:DateTimeOriginal", rows[1][0]).strip() == "1980"
 
 
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["--csv", "--json"], "--csv and --json cannot be combined"),
+        (["--csv", "--path", ""], "--path is empty"),
+    ],
+)
+def test_options_that_make_no_sense(library: Path, options: list[str], cause: str) -> None:
+    done = runner(library)("dates", *options, status=2)
+    assert cause in done.stderr
+    assert done.stdout == ""
+
+
 def test_regions_name_faces_and_what_contradicts_the_user_is_listed(
     tmp_path: Path, sample_library: Path
 ) -> None:
     """The sample portrait's face is at 150..350 x 120..330 of 512 x 600."""
-    photos = [Stored(f"{name}.jpg", (30.0,)) for name in ("region", "elsewhere", "alone", "given")]
+    photos = [Stored(f"{name}.jpg", (30.0,)) for name in ("region", "elsewhere", "alone", "given", "number")]
     database = make_library(sample_library / "people" / "grace_hopper.jpg", tmp_path / "library", photos)
     folder = tmp_path / "library"
     size = exiftool("-s3", "-ImageSize", folder / "region.jpg").strip().split("x")
@@ -91,8 +104,10 @@ def test_regions_name_faces_and_what_contradicts_the_user_is_listed(
         )
         assert given is not None
         new_person(connection, [given], "Eileen")
+    exiftool("-q", region("#7", x, y), folder / "number.xmp")
     done = runner(database)("people", "import")
-    assert "2 faces" not in done.stdout
+    assert "2 faces named, 1 persons; 2 conflicts, 1 names" in done.stderr
+    assert f"{folder / 'number.jpg'}: #7: a name that is a number" in done.stdout
     assert "elsewhere.jpg: no face where Grace is" in done.stdout
     assert "is called Grace, and here Eileen" in done.stdout
     with changing(database, dry_run=True) as connection:

@@ -134,6 +134,8 @@ def test_finding_narrows_the_persons_down(opened: Opened) -> None:
         ("", "its first line differs"),
         (HEADER + "burn,1,1,,\n", "line 2 is not a correction"),
         (HEADER + "name,one,1,Anna,\n", "line 2 has a number that is none"),
+        (HEADER + f"name,1,{2**63},Anna,\n", "line 2 has a number that is none"),
+        (HEADER + f"name,1,1,{'x' * 200_000},\n", "line 2 cannot be read"),
         (HEADER + "same,1,1,1,1\n", "line 2 makes a person the same as itself"),
         (HEADER + "name,2,1,Anna,\n", "line 2: person #2 has changed since the page was made"),
         (HEADER + "name,1,1,Anna,\nname,2,11,Anna,\n", "line 3: Anna: is the name of another person"),
@@ -145,6 +147,14 @@ def test_a_file_with_a_fault_changes_nothing(library: Path, lines: str, cause: s
         correct_persons(connection, read_corrections(lines.splitlines(), "a.csv"), "a.csv")
     with changing(library, dry_run=True) as connection:
         assert [row.name for row in list_persons(connection)] == [None, "Eileen", None]
+
+
+def test_a_face_that_is_taken_out_twice_counts_once(library: Path) -> None:
+    with changing(library) as connection:
+        lines = HEADER + "apart,1,1,,2\n" * 2
+        done = correct_persons(connection, read_corrections(lines.splitlines(), "a.csv"), "a.csv")
+        assert done.faces_apart == 1
+        assert list_persons(connection)[0].faces == 9
 
 
 def test_two_persons_swap_their_names(library: Path) -> None:

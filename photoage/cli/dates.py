@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from photoage.cli.context import Context, global_options
+from photoage.cli.options import output_form
 from photoage.cli.output import print_json, print_line
 from photoage.cli.text import visible
 
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
     "--implausible", is_flag=True, help="Instead: photos whose date the ages of their people contradict."
 )
 @click.option("--path", "path_glob", metavar="GLOB", help="Only photos whose path matches.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV for `exiftool -csv=FILE`.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON array.")
+@output_form(csv="CSV for `exiftool -csv=FILE`.", json="A JSON array.")
 @global_options
-def dates(context: Context, implausible: bool, path_glob: str | None, as_csv: bool, as_json: bool) -> None:
+def dates(context: Context, implausible: bool, path_glob: str | None, form: str | None) -> None:
     """Tell the year of photos without a trusted date, by the ages of the people in them.
 
     For persons whose birth date is given or fitted (`photoage people`). Shown are the year, its 90 %
@@ -45,13 +45,15 @@ def dates(context: Context, implausible: bool, path_glob: str | None, as_csv: bo
       photoage dates --csv > dates.csv && exiftool -csv=dates.csv ~/Scans
       photoage dates --implausible --path '~/Pictures/2000/*'
     """
+    from photoage.database.face_filter import check_glob
     from photoage.people.undated import implausible_dates, suggest_dates
 
+    check_glob(path_glob)
     with context.reading() as engine:
         found = (implausible_dates if implausible else suggest_dates)(engine, path_glob=path_glob)
-        if as_csv:
+        if form == "csv":
             _print_csv(found)
-        elif as_json:
+        elif form == "json":
             print_json([_as_json(each) for each in found])
         else:
             _print_lines(context, found)

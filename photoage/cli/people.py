@@ -131,7 +131,9 @@ def name(context: Context, person: str, name: str) -> None:
 @click.argument("others", nargs=-1, required=True)
 @global_options
 def merge(context: Context, person: str, others: tuple[str, ...]) -> None:
-    """Make a PERSON and all OTHERS one, who keeps the number, the name and the birth date of PERSON.
+    """Make a PERSON and all OTHERS one, who keeps the number and the name of PERSON.
+
+    Birth dates that were given must agree; the most precise one is kept.
 
     \b
     Example:

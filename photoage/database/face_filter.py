@@ -60,9 +60,14 @@ class FaceFilter:
             raise UsageError(f"`prob` {self.prob:g} is not a chance above 0 and up to 1")
         if self.prob is not None and self.min_age is None and self.max_age is None:
             raise UsageError("`prob` needs `min_age` or `max_age`")
-        if self.path_glob is not None and (not self.path_glob or "\0" in self.path_glob):
-            raise UsageError("`path_glob` is empty or holds a NUL character: nothing can match")
+        check_glob(self.path_glob)
         if self.undated and (self.from_date or self.to_date or self.date_source):
             raise UsageError("`undated` cannot be combined with dates or their source: nothing can match")
         if self.sort not in SORTS:
             raise UsageError(f"`sort` {self.sort}: choose one of {', '.join(SORTS)}")
+
+
+def check_glob(path_glob: str | None) -> None:
+    """Raises `UsageError` for a glob that no path can match."""
+    if path_glob is not None and (not path_glob or "\0" in path_glob):
+        raise UsageError("`path_glob` is empty or holds a NUL character: nothing can match")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -79,9 +80,14 @@ def stored_persons(engine: Engine) -> list[PersonRow]:
         return list_persons(connection)
 
 
+def composed(name: str) -> str:
+    """A name as it is stored, however it was typed: composed letters, single spaces, none around it."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
 def find_person(connection: Connection, text: str) -> int:
     """The id of the person with this name, else with this number (`12` or `#12`). Raises `UsageError`."""
-    found: int | None = connection.scalar(select(Person.id).where(Person.name == text))
+    found: int | None = connection.scalar(select(Person.id).where(Person.name == composed(text)))
     if found is None and (match := _NUMBER.fullmatch(text)) and len(match[1]) < 19:
         found = connection.scalar(select(Person.id).where(Person.id == int(match[1])))
     if found is None:

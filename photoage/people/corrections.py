@@ -48,25 +48,41 @@ class Corrected:
 
 def read_corrections(lines: Iterable[str], name: str) -> list[Correction]:
     """The corrections in a file's lines; `name` is for messages. Raises `UsageError` naming the line."""
-    rows = csv.reader(lines)
-    if next(rows, None) != list(COLUMNS):
+    rows = enumerate(_rows(lines, name), 1)
+    if next(rows, (1, None))[1] != list(COLUMNS):
         raise UsageError(f"{name}: is not a file that the page of persons saves (its first line differs)")
     found = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         if not row:
             continue
         if len(row) != len(COLUMNS) or row[0] not in ACTIONS:
             raise UsageError(f"{name}: line {number} is not a correction")
         action, person, face, value, other_face = row
         try:
-            other = int(other_face) if action in ("apart", "same") else 0
-            number_of = int(value) if action == "same" else 0
-            found.append(Correction(number, action, int(person), int(face), value, other))
+            other = _id(other_face) if action in ("apart", "same") else 0
+            number_of = _id(value) if action == "same" else 0
+            found.append(Correction(number, action, _id(person), _id(face), value, other))
         except ValueError:
             raise UsageError(f"{name}: line {number} has a number that is none") from None
         if action == "same" and number_of == int(person):
             raise UsageError(f"{name}: line {number} makes a person the same as itself")
     return found
+
+
+def _rows(lines: Iterable[str], name: str) -> Iterator[list[str]]:
+    rows = csv.reader(lines)
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise UsageError(f"{name}: line {rows.line_num} cannot be read ({error})") from error
+
+
+def _id(text: str) -> int:
+    """An id, as databases can hold it. Raises `ValueError` for anything else."""
+    number = int(text)
+    if not 0 < number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def correct_persons(connection: Connection, corrections: list[Correction], name: str) -> Corrected:
@@ -86,9 +102,9 @@ def correct_persons(connection: Connection, corrections: list[Correction], name:
     for correction in by_action["birth"]:
         with _line_of(correction, name):
             set_birth_date(connection, correction.person, correction.value or None)
-    apart: dict[int, list[int]] = {}
+    apart: dict[int, set[int]] = {}
     for correction in by_action["apart"]:
-        apart.setdefault(correction.person, []).append(correction.other_face)
+        apart.setdefault(correction.person, set()).add(correction.other_face)
     for person, faces in apart.items():
         take_out(connection, person, faces)
     merged_into: dict[int, int] = {}

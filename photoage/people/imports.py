@@ -135,7 +135,8 @@ def assign(connection: Connection, found: Imported) -> int:
         try:
             by_name[clean_name(name)].append(face)
         except UsageError as error:
-            found.conflicts.append(str(error))
+            found.conflicts.append(f"{found.paths[face]}: {error}")
+    found.named.clear()  # from here on, the faces that got their name
     persons = {name: number for number, name in connection.execute(select(Person.id, Person.name)) if name}
     votes: dict[int, set[str]] = defaultdict(set)
     for name, faces in by_name.items():
@@ -160,9 +161,10 @@ def assign(connection: Connection, found: Imported) -> int:
                 add_faces(connection, persons[name], free, "import")
             elif free:
                 persons[name] = new_person(connection, free, name, "import")
+            found.named.update(dict.fromkeys(free, name))
         except UsageError as error:
             found.conflicts.append(str(error))
-    return len(by_name.keys() & persons.keys())
+    return len(set(found.named.values()))
 
 
 class _Group(NamedTuple):

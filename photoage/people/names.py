@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterable
 from datetime import date
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from photoage.database.known import chunks
-from photoage.database.persons import person_label
+from photoage.database.persons import composed, person_label
 from photoage.database.tables import Embedding, Face, Person, PersonApart, PersonFace, Photo
 from photoage.errors import UsageError
 from photoage.people.births import year_range
@@ -20,7 +19,7 @@ MAX_NAME = 200  # characters
 
 def clean_name(text: str) -> str:
     """A name as it is stored: composed, without spaces around it. Raises `UsageError` for what is none."""
-    name = unicodedata.normalize("NFC", " ".join(text.split()))
+    name = composed(text)
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise UsageError(f"{text!r} is not a name")
     if name.removeprefix("#").isdecimal():
@@ -81,9 +80,10 @@ def give_to(connection: Connection, name: str, faces: Iterable[int]) -> int:
 
 
 def merge_persons(connection: Connection, into: int, others: Collection[int]) -> None:
-    """Make several persons one, under the number, name and birth date of `into` as far as it has them.
+    """Make several persons one, under the number and, if it has one, the name of `into`.
 
-    Raises `UsageError` where two have different names or birth dates, or two faces in one photo.
+    Of their birth dates, the most precise counts. Raises `UsageError` where these contradict each other, or
+    where two faces would be in one photo.
     """
     persons = [into, *dict.fromkeys(other for other in others if other != into)]
     rows = {
@@ -92,12 +92,11 @@ def merge_persons(connection: Connection, into: int, others: Collection[int]) ->
             select(Person.id, Person.name, Person.birth_date).where(Person.id.in_(persons))
         )
     }
-    given: dict[str, str | None] = {}
-    for column in ("name", "birth_date"):
-        values = dict.fromkeys(value for person in persons if (value := getattr(rows[person], column)))
-        if column == "birth_date" and len(values) > 1:
-            raise UsageError(f"they have different birth dates: {', '.join(values)}")
-        given[column] = next(iter(values), None)
+    name = next((name for person in persons if (name := rows[person].name)), None)
+    births = dict.fromkeys(birth for person in persons if (birth := rows[person].birth_date))
+    birth_date = max(births, key=len, default=None)
+    if birth_date and not all(birth_date.startswith(birth) for birth in births):
+        raise UsageError(f"they have different birth dates: {', '.join(births)}")
     for some in chunks(persons[1:]):
         faces = update(PersonFace).where(PersonFace.person_id.in_(some))
         connection.execute(faces.values(person_id=into, source="user"))
@@ -107,7 +106,7 @@ def merge_persons(connection: Connection, into: int, others: Collection[int]) ->
         for other in some:
             connection.execute(apart.where(PersonApart.person_id == other).values(person_id=into))
         connection.execute(delete(Person).where(Person.id.in_(some)))
-    connection.execute(update(Person).where(Person.id == into).values(**given))
+    connection.execute(update(Person).where(Person.id == into).values(name=name, birth_date=birth_date))
     own = select(PersonFace.face_id).where(PersonFace.person_id == into)
     connection.execute(delete(PersonApart).where(PersonApart.person_id == into, PersonApart.face_id.in_(own)))
     _check_photos(connection, into)
@@ -142,10 +141,10 @@ def set_birth_date(connection: Connection, person: int, birth_date: str | None) 
     if birth_date is not None:
         try:
             first, _ = year_range(birth_date)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        if "T" in birth_date or first > year_range(date.today().isoformat())[1]:
-            raise UsageError(f"{birth_date}: is not a day of birth")
+        except ValueError:
+            first = None
+        if first is None or "T" in birth_date or first > year_range(date.today().isoformat())[1]:
+            raise UsageError(f"{birth_date}: is not a day of birth such as 1984-06-12, 1984-06 or 1984")
     connection.execute(update(Person).where(Person.id == person).values(birth_date=birth_date))
 
 
