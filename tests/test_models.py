@@ -16,6 +16,7 @@ from photoage.ages.checkpoint import METADATA_KEY, CheckpointInfo
 from photoage.ages.intervals import Interval
 from photoage.errors import CheckpointError, UsageError
 from photoage.faces.detector_files import DEFAULT_SHA256, default_detector
+from photoage.faces.recogniser import RECOGNISER, RECOGNISER_SHA256
 from photoage.models import checkpoints, default_checkpoint, download, known_models
 
 
@@ -63,8 +64,8 @@ def test_missing_checkpoint_is_named(weights: Path) -> None:
 def test_missing_weights_folder_is_named_and_still_listed(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights\.json: the age checkpoint is not installed"):
         default_checkpoint(tmp_path / "absent")
-    detector, age = known_models(tmp_path / "absent")
-    assert detector.problem() is None
+    detector, age, recogniser = known_models(tmp_path / "absent")
+    assert detector.problem() is recogniser.problem() is None
     assert "not installed" in str(age.problem())
 
 
@@ -79,15 +80,21 @@ def test_malformed_pins_are_one_clear_error(weights: Path, text: str) -> None:
 
 def test_every_model_has_a_licence_and_the_defaults_a_pin(weights: Path) -> None:
     models = known_models(weights)
-    assert {model.kind for model in models if model.default} == {"detector", "age"}
+    assert {model.kind for model in models if model.default} == {"detector", "age", "recogniser"}
     assert all(model.licence for model in models)
     assert all(model.known_sha256 for model in models if model.default)
     assert models[0].known_sha256 == DEFAULT_SHA256
 
 
 def test_the_shipped_models_are_unaltered() -> None:
-    assert [model.problem() for model in known_models()] == [None, None, None]
+    assert [model.problem() for model in known_models()] == [None] * 4
     assert default_checkpoint().suffix == ".safetensors"
+
+
+def test_the_recogniser_is_a_model_too() -> None:
+    (recogniser,) = (model for model in known_models() if model.kind == "recogniser")
+    assert (recogniser.name, recogniser.known_sha256) == (RECOGNISER, RECOGNISER_SHA256)
+    assert "non-commercial" in recogniser.licence
 
 
 def test_downloaded_packs_are_listed(weights: Path, insightface_home: Path) -> None:

@@ -17,6 +17,10 @@ from photoage.scan.options import ScanOptions
 from photoage.scan.scan import scan as run_scan
 
 
+def test_a_run_records_its_sources_in_their_order() -> None:
+    assert ScanOptions(dates=("exif", "folder")).recorded()["dates"] == ("exif", "folder")
+
+
 def scan(folder: Path, **options: object) -> RunCounts:
     choices = ScanOptions(device="cpu", workers=1, **options)  # type: ignore[arg-type]
     return run_scan([str(folder)], folder.parent / "p.db", choices).counts

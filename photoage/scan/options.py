@@ -47,6 +47,6 @@ class ScanOptions:
     def recorded(self) -> dict[str, Any]:
         """The options as JSON-ready values for the scan run's row."""
         return {
-            key: value if isinstance(value, (str, int, float, bool, dict, type(None))) else str(value)
+            key: value if isinstance(value, (str, int, float, bool, dict, tuple, type(None))) else str(value)
             for key, value in asdict(self).items()
         }
