@@ -19,9 +19,7 @@ NEAREST = 0.75
 DECAY = 0.35
 PAIR_ERROR = 0.09
 FACE_ERROR = 0.1
-SHARED = (
-    0.4  # how much of what one pair tells the others tell too: a person's faces are alike among themselves
-)
+SHARED = 0.4  # of what one pair tells the others tell too: a person's faces are alike among themselves
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,8 +54,8 @@ def date_photo(faces: Sequence[KnownFace], latest: float) -> PeopleDate | None:
     """The date of a photo from its faces, none later than `latest`; None where there is no face.
 
     Each face gives a distribution over dates: its person's birth date plus its age, both with their errors,
-    and how alike it is to their dated faces.
-    Those of all faces are multiplied. A person who seems to be the wrong one loses their say to the others.
+    and how alike it is to their dated faces. Those of all faces are multiplied. A person who seems to be the
+    wrong one loses their say to the others.
     """
     if not faces:
         return None
@@ -100,9 +100,8 @@ def _scores(faces: Sequence[KnownFace], moments: Floats) -> Floats:
     true_age = moments[None] - column("born")
     single = age_likelihood(true_age, column("age"), column("low"), column("high"), error)
     mixed = (1 - OUTLIERS) * single + OUTLIERS / OUTLIER_YEARS
-    mixed[(true_age > MOST_AGE) | (true_age < -2 * error - 1)] *= (
-        0.1  # nobody is on a photo before their birth
-    )
+    impossible = (true_age > MOST_AGE) | (true_age < -2 * error - 1)
+    mixed[impossible] *= 0.1  # nobody is on a photo before their birth
     scores = np.log(mixed)
     for row, face in enumerate(faces):
         if face.likeness is not None:
