@@ -208,7 +208,8 @@ def test_models_path_and_list(run: Run) -> None:
 
 def test_models_verify(run: Run) -> None:
     assert [line.split()[:2] for line in run("models", "verify").stdout.splitlines()] == [
-        ["ok", "scrfd_500m:"], ["ok", "photoage-resnet50:"], ["ok", "photoage-resnet50.int8:"]
+        ["ok", "scrfd_500m:"], ["ok", "photoage-resnet50:"], ["ok", "photoage-resnet50.int8:"],
+        ["ok", "w600k_mbf:"],
     ]  # fmt: skip
     assert run("models", "path", "age").stdout.endswith(".safetensors\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from databases import LATER_CHECKPOINT, Place, assert_sound, opened
 from family import (
@@ -15,7 +16,9 @@ from family import (
     persons_of,
     photo,
     rows,
+    store_family,
 )
+from small_library import runner
 from sqlalchemy import select
 
 from photoage.database.changes import changing
@@ -23,9 +26,7 @@ from photoage.database.persons import find_person, list_persons
 from photoage.database.store import Store
 from photoage.database.tables import Face, Photo
 from photoage.people.find import FoundPersons
-from photoage.people.names import (
-    add_faces,
-)
+from photoage.people.names import add_faces, set_birth_date
 from photoage.people.refresh import refresh_persons
 from photoage.records import Estimate
 
@@ -159,6 +160,20 @@ def test_photos_that_are_forgotten_leave_their_persons(named: Place) -> None:
         carl = next(person for person in list_persons(connection) if person.name == "Carl")
     assert (carl.faces, carl.fitted_birth) == (0, None)
     assert_sound(named)
+
+
+def test_a_person_without_faces_of_whom_nothing_was_said_goes(tmp_path: Path) -> None:
+    place = tmp_path / "photoage.db"
+    store_family(place)
+    find(place)
+    with changing(place) as connection:
+        persons = list_persons(connection)
+        assert len(persons) == 3
+        set_birth_date(connection, persons[0].id, "1950")
+    runner(place)("forget", "/family")
+    with changing(place, dry_run=True) as connection:
+        (left,) = list_persons(connection)
+    assert (left.id, left.birth_date, left.faces, left.fitted_birth) == (persons[0].id, "1950", 0, None)
 
 
 def test_a_refresh_without_changes_does_nothing(named: Place) -> None:

@@ -32,6 +32,7 @@ def forget(context: Context, names: tuple[str, ...], dry_run: bool) -> None:
     from photoage.database.forget import find, iter_found
     from photoage.database.forget import forget as forget_photos
     from photoage.database.store import Store
+    from photoage.people.refresh import refresh_persons
 
     with context.reading() as engine:  # which also says so where there is no database yet
         found = find(engine, names)
@@ -40,6 +41,8 @@ def forget(context: Context, names: tuple[str, ...], dry_run: bool) -> None:
     if not dry_run:
         with Store.open(context.database) as store:
             found = forget_photos(store, names)
+            refresh_persons(store.known.connection)
+            store.commit()
     photos = f"{found.photos:,} photo{'' if found.photos == 1 else 's'}"
     faces = f"{found.faces:,} face{'' if found.faces == 1 else 's'}"
     context.say(f"{photos} with {faces} {'would be ' if dry_run else ''}forgotten; no file was touched")

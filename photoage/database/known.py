@@ -205,20 +205,26 @@ class KnownPhotos:
         first = case((Photo.status == "missing", 0), else_=1)
         return self._photos(same.order_by(first, Photo.id).limit(SAME_CONTENT))
 
-    def unseen(self, roots: Sequence[str], seen_ids: Container[int]) -> Iterator[KnownPhoto]:
-        """Photos under the roots (or equal to one), not `missing`, whose id is not in `seen_ids`.
+    def unseen(
+        self, roots: Sequence[str], seen_ids: Container[int], *, missing: bool = False
+    ) -> Iterator[KnownPhoto]:
+        """Photos under the roots (or equal to one) whose id is not in `seen_ids`.
 
-        Changes made while iterating neither disturb it nor are disturbed by it.
+        With `missing`, those that were marked so before, too. Changes made while iterating neither disturb it
+        nor are disturbed by it.
         """
         covered: list[str] = []
         for root in sorted({os.path.join(root, "") for root in roots}):
             if not covered or not root.startswith(covered[-1]):
                 covered.append(root)
                 below = and_(Photo.path > root, Photo.path < root[:-1] + chr(ord(root[-1]) + 1))
-                yield from self._unseen(Photo.path == root[:-1], seen_ids)
-                yield from self._unseen(below, seen_ids)
+                yield from self._unseen(Photo.path == root[:-1], seen_ids, missing)
+                yield from self._unseen(below, seen_ids, missing)
 
-    def _unseen(self, condition: ColumnElement[bool], seen_ids: Container[int]) -> Iterator[KnownPhoto]:
+    def _unseen(
+        self, condition: ColumnElement[bool], seen_ids: Container[int], missing: bool
+    ) -> Iterator[KnownPhoto]:
+        condition = condition if missing else and_(condition, Photo.status != "missing")
         last = ""
         while page := self._page(condition, last):
             last = page[-1][1]
@@ -228,7 +234,7 @@ class KnownPhotos:
     def _page(self, condition: ColumnElement[bool], last: str) -> list[tuple[int, str]]:
         # As they are stored: nobody wants to know the paths, and of most files they are read in vain.
         path = type_coerce(Photo.path, PLAIN_TEXT)
-        rows = select(Photo.id, path).where(condition, path > last, Photo.status != "missing")
+        rows = select(Photo.id, path).where(condition, path > last)
         found = self.connection.execute(rows.order_by(path).limit(STATEMENT_ROWS))
         return [(photo_id, stored) for photo_id, stored in found]
 

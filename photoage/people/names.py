@@ -12,7 +12,7 @@ from photoage.database.persons import composed, person_label
 from photoage.database.tables import Embedding, Face, Person, PersonApart, PersonFace, Photo
 from photoage.errors import UsageError
 from photoage.people.births import year_range
-from photoage.people.refresh import show_single
+from photoage.people.refresh import drop_empty, show_single
 
 MAX_NAME = 200  # characters
 
@@ -67,7 +67,7 @@ def add_faces(connection: Connection, person: int, faces: Iterable[int], source:
     if rows:
         connection.execute(insert(PersonFace), rows)
     _check_photos(connection, person)
-    _drop_empty(connection)
+    drop_empty(connection)
 
 
 def give_to(connection: Connection, name: str, faces: Iterable[int]) -> int:
@@ -130,7 +130,7 @@ def take_out(connection: Connection, person: int, faces: Collection[int]) -> Non
             )
         connection.execute(update(Embedding).where(Embedding.face_id.in_(some)).values(grouped=False))
     show_single(connection, list(faces))
-    _drop_empty(connection)
+    drop_empty(connection)
 
 
 def set_birth_date(connection: Connection, person: int, birth_date: str | None) -> None:
@@ -180,10 +180,3 @@ def _check_photos(connection: Connection, person: int) -> None:
 
 def _label(connection: Connection, person: int) -> str:
     return person_label(person, connection.scalar(select(Person.name).where(Person.id == person)))
-
-
-def _drop_empty(connection: Connection) -> None:
-    """Drop persons that have no face left and of whom the user has said nothing."""
-    left = select(PersonFace.person_id)
-    said_nothing = and_(Person.name.is_(None), Person.birth_date.is_(None))
-    connection.execute(delete(Person).where(said_nothing, Person.id.not_in(left)))

@@ -56,11 +56,19 @@ def refresh_persons(connection: Connection) -> int:
         if digest != persons[number].fitted_faces:
             _refresh(connection, number, persons[number].birth_date, rows, digest)
             changed += 1
-    for number, row in persons.items():
-        if number not in seen and row.fitted_faces is not None:  # a named person without faces
+    for number, row in persons.items():  # those whose faces are gone
+        if number not in seen and row.fitted_faces is not None:
             gone = update(Person).where(Person.id == number)
             connection.execute(gone.values(**_fitted(None), fitted_faces=None))
+    drop_empty(connection)
     return changed
+
+
+def drop_empty(connection: Connection) -> None:
+    """Drop persons that have no face left and of whom the user has said nothing."""
+    left = select(PersonFace.person_id)
+    said_nothing = and_(Person.name.is_(None), Person.birth_date.is_(None))
+    connection.execute(delete(Person).where(said_nothing, Person.id.not_in(left)))
 
 
 def show_single(connection: Connection, faces: Sequence[int]) -> None:

@@ -29,24 +29,37 @@ class Missing:
 
 
 def find_missing(
-    known: KnownPhotos, roots: Sequence[str], seen: Container[int], options: WalkOptions = WalkOptions()
+    known: KnownPhotos,
+    roots: Sequence[str],
+    seen: Container[int],
+    options: WalkOptions = WalkOptions(),
+    *,
+    again: bool = False,
 ) -> Missing:
-    """Photos under the roots whose ids were not seen: because they are gone, or left out by `options`."""
+    """Photos under the roots whose ids were not seen: because they are gone, or left out by `options`.
+
+    With `again`, those that an earlier scan marked missing, too, but for those that are hidden still.
+    """
     check = check_roots(roots)
     untrusted = [*check.absent, *check.empty]
     trusted = [root for root in roots if root not in untrusted]
     missing = Missing([], [], [], untrusted, [])
     excludes = exclusion(trusted, options) if options.exclude or options.skip else None
     empty: dict[str, str | None] = {}
-    for photo in known.unseen(trusted, seen):
+    folders: set[str] = set()
+    for photo in known.unseen(trusted, seen, missing=again):
         if is_gone(photo.path):
-            folder = os.path.dirname(photo.path)
-            if folder not in empty:
-                empty[folder] = _empty_folder(folder)
-            (missing.ids if empty[folder] is None else missing.hidden).append(photo.id)
+            parent = os.path.dirname(photo.path)
+            if parent not in empty:
+                empty[parent] = _empty_folder(parent)
+            if (folder := empty[parent]) is None:
+                missing.ids.append(photo.id)
+            elif photo.status != "missing":
+                missing.hidden.append(photo.id)
+                folders.add(folder)
         elif excludes is not None and excludes(photo.path):
             missing.excluded.append(photo.id)
-    missing.folders.extend(sorted({folder for folder in empty.values() if folder is not None}))
+    missing.folders.extend(sorted(folders))
     return missing
 
 

@@ -148,8 +148,9 @@ class Record:
 
     @property
     def changed(self) -> bool:
-        """Whether the scan found anything that was not stored before."""
-        return self.counts.unchanged < self.counts.seen or self.counts.missing > 0
+        """Whether the scan stored or forgot anything."""
+        changed = self.counts.missing + self._forgotten > 0
+        return changed or self.counts.unchanged < self.counts.seen
 
     def finish(
         self, problems: Iterable[WalkProblem], passed: PassedOver, *, interrupted: bool

@@ -94,9 +94,8 @@ def scan_with(
                 record.save(engine.read(tasks.of(record.reuse_known(hashed))))
             record.save(engine.read(tasks.of(record.reuse_copies())))
             if files is None and not must_stop.stopped:
-                record.set_missing(
-                    find_missing(store.known, roots, record.seen, options.walk), prune=options.prune
-                )
+                gone = find_missing(store.known, roots, record.seen, options.walk, again=options.prune)
+                record.set_missing(gone, prune=options.prune)
             if store.has_persons and (record.changed or store.resumes):
                 with database_errors(store.name):
                     refresh_persons(store.known.connection)

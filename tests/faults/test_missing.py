@@ -66,6 +66,21 @@ def test_a_missing_photo_keeps_its_faces_and_comes_back(tmp_path: Path) -> None:
     assert_sound(database)
 
 
+def test_a_photo_that_was_marked_missing_before_is_forgotten_too(tmp_path: Path) -> None:
+    library, database = tmp_path / "library", tmp_path / "photoage.db"
+    gone, *_ = make_files(library, 3)
+    (drive,) = make_files(library / "nas", 1)
+    scan(library, database=database)
+    gone.unlink()
+    drive.unlink()  # the mount point of a drive that is not plugged in
+    assert scan(library, database=database).counts.missing == 2
+    pruned = scan(library, database=database, prune=True)
+    assert pruned.counts.missing == 1
+    assert pruned.warnings == []  # of the drive, the scan before has told
+    assert statuses(database) == {"001.jpg": "unreadable", "002.jpg": "unreadable", "000.jpg": "missing"}
+    assert query(database, "SELECT path FROM photo WHERE status = 'missing'") == [(str(drive),)]
+
+
 @pytest.mark.parametrize("prune", [False, True], ids=["", "prune"])
 def test_an_empty_root_marks_nothing_and_says_so(prune: bool, tmp_path: Path) -> None:
     library, other, database = tmp_path / "drive", tmp_path / "other", tmp_path / "photoage.db"
