@@ -16,7 +16,7 @@ from photoage.people.likeness import Likeness, likeness_score
 OUTLIERS = 0.03  # share of faces that are expected to be of another person than they are said to be
 MOST_AGE = 105.0
 # A date is implausible where the ages are so many times less likely with it than with the best one.
-CONTRADICTION = 20.0
+CONTRADICTION = 40.0
 
 
 @dataclass(frozen=True, slots=True)
