@@ -74,5 +74,5 @@ def main() -> NoReturn:
     try:
         cli.main(sys.argv[1:], prog_name="photoage")
     finally:
-        if "torch" not in sys.modules:  # its libraries report as leaks what is not collected
+        if "triton" not in sys.modules:  # PyTorch's, which reports as leaks what is not collected
             gc.freeze()  # nor need the interpreter look when it ends
