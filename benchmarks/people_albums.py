@@ -19,6 +19,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,20 +109,21 @@ def invent(connection: Connection, used: list[tuple[str, str, float]], seed: int
     return truth
 
 
-def main_faces(connection: Connection, truth: dict[str, Truth]) -> dict[str, int]:
-    """The largest face of each photo of known age, by file."""
+def main_faces(connection: Connection) -> dict[str, int]:
+    """The largest face of each photo, by file."""
     faces = select(Photo.path, Face.id, (Face.x2 - Face.x1) * (Face.y2 - Face.y1)).join(Photo)
     largest: dict[str, tuple[float, int]] = {}
     for path, face, size in connection.execute(faces):
         largest[Path(path).name] = max((size, face), largest.get(Path(path).name, (0.0, 0)))
-    return {file: face for file, (_, face) in largest.items() if file in truth}
+    return {file: face for file, (_, face) in largest.items()}
 
 
 def measure(database: Path, used: list[tuple[str, str, float]], seed: int, how: str) -> Counts:
     """What is right (1) or not (0), and errors in years, by what is measured."""
     with changing(database) as connection:
         truth = invent(connection, used, seed)
-        faces = main_faces(connection, truth)
+        everybody = main_faces(connection)
+        faces = {file: face for file, face in everybody.items() if file in truth}
         if how == "found":
             find_persons(connection)
         else:
@@ -143,6 +145,10 @@ def measure(database: Path, used: list[tuple[str, str, float]], seed: int, how: 
                 counts["age, error"].append(abs(current[face] - _years(truth[file])))
                 counts["age, error of a face alone"].append(abs(single[face] - _years(truth[file])))
         _births(connection, truth, faces, counts)
+        if how == "found":
+            _pairs(
+                connection, {everybody[file]: person for file, person, _ in used if file in everybody}, counts
+            )
     listed = {Path(each.path).name for each in implausible_dates(engine)}
     suggested = {Path(each.path).name: each for each in suggest_dates(engine)}
     engine.dispose()
@@ -177,6 +183,17 @@ def _births(connection: Connection, truth: dict[str, Truth], faces: dict[str, in
         if true:
             inside = str(low) <= date.fromordinal(true).isoformat() <= str(high)
             counts["birth date in 90 % interval"].append(inside)
+
+
+def _pairs(connection: Connection, who: dict[int, str], counts: Counts) -> None:
+    """Of the pairs of faces found to be one person, which are; and of those that are, which were found."""
+    found = dict(connection.execute(select(PersonFace.face_id, PersonFace.person_id)).all())
+    for one, other in combinations(sorted(who), 2):
+        together = one in found and found[one] == found.get(other)
+        if together:
+            counts["pairs found that are right"].append(who[one] == who[other])
+        if who[one] == who[other]:
+            counts["pairs that are found"].append(together)
 
 
 def main(albums: Path, database: Path, libraries: int) -> None:
