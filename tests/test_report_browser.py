@@ -203,6 +203,7 @@ def test_charts_follow_the_filter_and_have_tables(family: Opened) -> None:
     assert len(page.locator("#ages .chosen").all()) == 9  # 31, 34.4 and so on, in bins of five years
     page.locator("summary", has_text="As a table").click()
     rows = page.locator("#time-table tbody tr")
+    rows.first.wait_for()  # the table is made when it is first opened
     assert [row.inner_text().split("\t") for row in rows.all()] == [
         ["1990", "2", "1", "31", "31"],
         ["1999", "4", "10", "35", "62"],
