@@ -25,21 +25,26 @@ def frame() -> ImageArray:
     return portraits()[0][18:-18, 18:-18].copy()
 
 
+def view(frame: ImageArray, size: int, seed: tuple[int, ...]) -> ImageArray:
+    rng = np.random.default_rng(seed)
+    return augmented_crop(frame, random_geometry(size, rng), size, rng)
+
+
 def test_the_same_draws_give_the_same_view(frame: ImageArray) -> None:
     before = frame.copy()
     for seed in range(20):
-        views = [augmented_crop(frame, 64, np.random.default_rng((3, seed))) for _ in range(2)]
+        views = [view(frame, 64, (3, seed)) for _ in range(2)]
         np.testing.assert_array_equal(*views)
     np.testing.assert_array_equal(frame, before)
 
 
 def test_views_differ_but_stay_pictures_of_the_face(frame: ImageArray) -> None:
-    views = [augmented_crop(frame, 64, np.random.default_rng(seed)) for seed in range(60)]
-    assert {view.shape for view in views} == {(64, 64, 3)}
-    assert {view.dtype for view in views} == {np.dtype(np.uint8)}
-    assert len({view.tobytes() for view in views}) == 60
+    views = [view(frame, 64, (seed,)) for seed in range(60)]
+    assert {each.shape for each in views} == {(64, 64, 3)}
+    assert {each.dtype for each in views} == {np.dtype(np.uint8)}
+    assert len({each.tobytes() for each in views}) == 60
     plain = cv2.resize(frame[12:-12, 12:-12], (64, 64), interpolation=cv2.INTER_AREA).astype(float)
-    average = np.mean([view.astype(float) + view[:, ::-1] for view in views], axis=0) / 2
+    average = np.mean([each.astype(float) + each[:, ::-1] for each in views], axis=0) / 2
     symmetric = (plain + plain[:, ::-1]) / 2
     # Draws scatter around the true framing: their average is a blurred version of it.
     assert np.corrcoef(average.ravel(), symmetric.ravel())[0, 1] > 0.9
@@ -50,8 +55,8 @@ def test_a_view_in_another_size_shows_the_same(frame: ImageArray, other: int) ->
     smooth = cv2.GaussianBlur(frame, (0, 0), 6)
     for seed in range(20):
         geometry = random_geometry(64, np.random.default_rng(seed))
-        view = warp(smooth, resized(geometry, 64, other), other)
-        back = cv2.resize(view, (64, 64), interpolation=cv2.INTER_LINEAR).astype(int)
+        shown = warp(smooth, resized(geometry, 64, other), other)
+        back = cv2.resize(shown, (64, 64), interpolation=cv2.INTER_LINEAR).astype(int)
         inside = np.abs(back - warp(smooth, geometry, 64))[4:-4, 4:-4]
         assert inside.mean() < 1.0  # half a pixel of shift would be 2 to 3
 
@@ -61,7 +66,7 @@ def test_a_view_in_another_size_shows_the_same(frame: ImageArray, other: int) ->
 def test_featureless_frames_and_extreme_sizes_are_no_trouble(value: int, size: int) -> None:
     flat = np.full((FRAME, FRAME, 3), value, np.uint8)
     for seed in range(30):
-        assert augmented_crop(flat, size, np.random.default_rng(seed)).shape == (size, size, 3)
+        assert view(flat, size, (seed,)).shape == (size, size, 3)
 
 
 ALIKE = np.full(50, 1 / 50)

@@ -250,9 +250,14 @@ def test_emulated_bf16_is_not_taken_for_fast(monkeypatch: pytest.MonkeyPatch) ->
     assert predictor.autocast_dtype(torch.device("cuda")) is torch.float16
 
 
-def test_a_teacher_is_never_moved_to_the_cpu_silently() -> None:
+def test_a_teacher_is_never_moved_to_the_cpu_silently(tmp_path: Path) -> None:
+    from labelled_faces import face_network
+
     from photoage.faces.detector_files import DEFAULT_PACKAGE, TEACHER_FILE, package_file
+    from photoage.training.age_teacher import AgeTeacher
     from photoage.training.distill import Teacher
 
     with pytest.raises(DeviceError, match="CUDA provider"):
         Teacher(package_file(DEFAULT_PACKAGE, TEACHER_FILE), torch.device("cuda"))
+    with pytest.raises(DeviceError, match="CUDA provider"):
+        AgeTeacher(face_network(tmp_path / "network.onnx"), torch.device("cuda"))

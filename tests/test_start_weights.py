@@ -114,7 +114,7 @@ def test_an_unusable_teacher_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_what_an_age_teacher_sees_is_learnt(tmp_path: Path) -> None:
     """The student's pooled features come to tell the teacher's, and the head on these to tell the ages."""
-    teacher = AgeTeacher(face_network(tmp_path / "network.onnx"))
+    teacher = AgeTeacher(face_network(tmp_path / "network.onnx"), CPU)
     assert (teacher.size, teacher.widths) == (32, (3, 5))
     faces = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
     faces = (faces * np.linspace(0.2, 1, 64)[:, None, None, None]).astype(np.uint8)
@@ -158,7 +158,7 @@ def test_an_unusable_age_teacher_is_one_clear_error(tmp_path: Path, kind: str, c
     if kind == "recogniser":
         path = default_detector().path
     with pytest.raises(CheckpointError, match="not usable as an age teacher") as caught:
-        AgeTeacher(path)
+        AgeTeacher(path, CPU)
     assert str(caught.value).startswith(f"{path}: ")
     assert cause in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -29,6 +29,7 @@ def forget(context: Context, names: tuple[str, ...], dry_run: bool) -> None:
     """
     if "" in names:
         raise UsageError("a path that was given is empty; is a variable not set?")
+    from photoage.database.connect import database_errors
     from photoage.database.forget import find, iter_found
     from photoage.database.forget import forget as forget_photos
     from photoage.database.store import Store
@@ -41,7 +42,8 @@ def forget(context: Context, names: tuple[str, ...], dry_run: bool) -> None:
     if not dry_run:
         with Store.open(context.database) as store:
             found = forget_photos(store, names)
-            refresh_persons(store.known.connection)
+            with database_errors(store.name):
+                refresh_persons(store.known.connection)
             store.commit()
     photos = f"{found.photos:,} photo{'' if found.photos == 1 else 's'}"
     faces = f"{found.faces:,} face{'' if found.faces == 1 else 's'}"

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from photoage.errors import CheckpointError
+from photoage.errors import CheckpointError, DeviceError
 from photoage.records import ImageArray
+from photoage.training.distill import onnx_session
 
 LEAST_DEVIATION = 0.05  # of a feature that is hardly ever there: no more than twentyfold
 HIDDEN = 256
@@ -30,15 +31,14 @@ class AgeTeacher:
     `widths` are the D.
     """
 
-    def __init__(self, path: Path, threads: int = 2) -> None:
-        """Raises `CheckpointError` when the file is no such network."""
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(3)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+    def __init__(self, path: Path, device: torch.device, threads: int = 2) -> None:
+        """Raises `CheckpointError` when the file is no such network, `DeviceError` when a GPU was asked for
+        and onnxruntime cannot use it.
+        """
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+            self._session = onnx_session(str(path), device, threads)
+        except DeviceError:
+            raise
         except Exception as error:  # onnxruntime raises types of its own
             cause = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not usable as an age teacher ({cause})") from error

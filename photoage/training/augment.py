@@ -17,17 +17,16 @@ MAX_LOG_SCALE = 0.10
 MAX_SHIFT = 0.04  # of the frame
 
 
-def augmented_crop(frame: ImageArray, size: int, rng: np.random.Generator) -> ImageArray:
+def augmented_crop(
+    frame: ImageArray, geometry: np.ndarray, size: int, rng: np.random.Generator
+) -> ImageArray:
     """One random view of a frame.
 
-    `frame` (F, F, 3) uint8 RGB with F = FRAME_SIZE + 2 * FRAME_MARGIN; returns (size, size, 3).
-    Geometry first, in a single resampling, then colour, sharpness, JPEG artefacts, occlusion.
+    `frame` (F, F, 3) uint8 RGB with F = FRAME_SIZE + 2 * FRAME_MARGIN, `geometry` a draw of
+    `random_geometry`; returns (size, size, 3). One resampling, then colour, sharpness, JPEG artefacts,
+    occlusion.
     """
-    return worsened(warp(frame, random_geometry(size, rng), size), rng)
-
-
-def worsened(crop: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """`crop` (S, S, 3) uint8 RGB in another light, blurred, compressed or partly hidden."""
+    crop = warp(frame, geometry, size)
     if rng.random() < 0.8:
         crop = _jitter_colour(crop, rng)
     if rng.random() < 0.15:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,28 +37,17 @@ class Teacher:
         was asked for and onnxruntime cannot use it.
         """
         import onnx
-        import onnxruntime
 
-        onnxruntime.set_default_logger_severity(3)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        providers = ["CPUExecutionProvider"]
-        if device.type == "cuda":
-            with contextlib.redirect_stdout(io.StringIO()):
-                onnxruntime.preload_dlls()
-            providers.insert(0, "CUDAExecutionProvider")
         try:
             graph = onnx.load_model(str(path))
             final = graph.graph.output[0].name
             graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in MAP_TENSORS)
-            self.session = onnxruntime.InferenceSession(
-                graph.SerializeToString(), options, providers=providers
-            )
+            self.session = onnx_session(graph.SerializeToString(), device, threads)
+        except DeviceError:
+            raise
         except Exception as error:  # protobuf and onnxruntime raise their own types
             cause = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: not usable as a teacher ({cause})") from error
-        if providers[0] not in self.session.get_providers():
-            raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
         self.device = device
         self.input = self.session.get_inputs()[0].name
         self.outputs = [*MAP_TENSORS, final]
@@ -86,6 +76,27 @@ class Teacher:
             for name, value in zip(MAP_TENSORS, maps, strict=True)
         ]
         return [*standard, embedding]
+
+
+def onnx_session(model: str | bytes, device: torch.device, threads: int) -> Any:
+    """An ONNX Runtime session of a file or its content, on the device.
+
+    Raises `DeviceError` when a GPU was asked for and not got, and onnxruntime's own errors.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    providers = ["CPUExecutionProvider"]
+    if device.type == "cuda":
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
+        providers.insert(0, "CUDAExecutionProvider")
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    if providers[0] not in session.get_providers():
+        raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
+    return session
 
 
 class AuxiliaryHeads(nn.Module):

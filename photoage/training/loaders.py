@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from photoage.faces.align import warp
 from photoage.records import ImageArray
-from photoage.training.augment import random_geometry, resized, worsened
+from photoage.training.augment import augmented_crop, random_geometry, resized
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
 from photoage.training.prints import old_print
@@ -73,7 +73,7 @@ class TrainingFaces(Dataset[LabelledBatch]):
         rng, row = np.random.default_rng((self.seed, *key)), key[2]
         is_print = rng.random() < self.print_share[row]
         frame, geometry = self.frames[row], random_geometry(self.size, rng)
-        crop = worsened(warp(frame, geometry, self.size), rng)
+        crop = augmented_crop(frame, geometry, self.size, rng)
         plain = np.empty((0, 0, 3), np.uint8)
         if self.plain_size:
             plain = warp(frame, resized(geometry, self.size, self.plain_size), self.plain_size)

@@ -116,7 +116,7 @@ def train(
         raise DataError(f"{drawn} faces that are drawn do not fill one batch of {config.batch_size}")
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher = Teacher(Path(config.teacher), device) if config.teacher else None
-    age_teacher = AgeTeacher(Path(config.age_teacher)) if config.age_teacher else None
+    age_teacher = AgeTeacher(Path(config.age_teacher), device) if config.age_teacher else None
     widths = age_teacher.widths if age_teacher else ()
     if resume and state_path(out).is_file():
         state = TrainState(replace(config, init="none"), device, widths)
