@@ -16,12 +16,12 @@ from photoage.errors import DetectorError, DeviceError
 from photoage.faces.detector import Detector, cuda_driver_present
 from photoage.faces.detector_files import (
     DEFAULT_PACKAGE,
-    TEACHER_FILE,
     DetectorFile,
     default_detector,
     package_file,
     resolve_detector,
 )
+from photoage.faces.recogniser import RECOGNISER_FILE
 from photoage.faces.views import PhotoViews
 from photoage.records import Detection, ImageArray
 from photoage.training.dataset import pick_subject
@@ -134,7 +134,7 @@ def test_files_that_are_no_detectors_are_refused(tmp_path: Path) -> None:
     garbage.write_bytes(b"not a model")
     with pytest.raises(DetectorError, match=r"garbage\.onnx"):
         Detector(resolve_detector(str(garbage)))
-    recogniser = package_file(DEFAULT_PACKAGE, TEACHER_FILE)
+    recogniser = package_file(DEFAULT_PACKAGE, RECOGNISER_FILE)
     with pytest.raises(DetectorError, match="not a face detector"):
         Detector(resolve_detector(str(recogniser)))
     (tmp_path / "empty").mkdir()

