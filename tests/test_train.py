@@ -27,8 +27,8 @@ from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE, UNKNOWN, Aligned
 from photoage.training.distill import AuxiliaryHeads
 from photoage.training.loaders import LabelledBatch
 from photoage.training.log import read_log
-from photoage.training.loop import age_loss, learning_rate, log_path, state_path, train
-from photoage.training.run import default_teacher
+from photoage.training.loop import learning_rate, log_path, state_path, train
+from photoage.training.networks import default_teacher
 from photoage.training.splits import read_splits
 from photoage.training.state import TrainState
 
@@ -94,7 +94,7 @@ def tiny_config(folder: Path) -> TrainConfig:
     return TrainConfig(
         init="none",
         teacher=str(default_teacher()),
-        age_teacher=str(face_network(folder / "network.onnx")),
+        age_teachers=(str(face_network(folder / "network.onnx")), "recogniser"),
         schedule=((64, 1), (80, 1)),
         batch_size=4,
         warmup_steps=1,
@@ -129,22 +129,12 @@ def tiny_run(
     )
 
 
-def test_a_label_that_is_a_range_is_silent_inside_it_and_noise_far_off_teaches_nothing() -> None:
-    age = torch.tensor([30.0, 34.0, 41.0, 90.0, 90.0], requires_grad=True)
-    low, high = torch.tensor([30.0] * 5), torch.tensor([35.0] * 5)
-    noisy = torch.tensor([False, False, False, False, True])
-    codes = torch.full((5,), UNKNOWN)
-    batch = LabelledBatch(torch.empty(5, 4, 4, 3), torch.empty(5, 0, 0, 3), low, high, codes, codes, noisy)
-    torch.autograd.backward(age_loss(age, batch, huber_years=3.0, noisy_years=15.0))
-    assert age.grad is not None
-    assert [float(value) > 0 for value in age.grad] == [False, False, True, True, False]
-
-
 def test_labels_without_gender_and_ethnicity_give_a_loss() -> None:
     torch.manual_seed(0)
     codes, years = torch.full((3,), UNKNOWN), torch.tensor([10.0, 20.0, 30.0])
+    nothing, weights = torch.empty(3, 0), torch.ones(3)
     batch = LabelledBatch(
-        torch.empty(3, 4, 4, 3), torch.empty(3, 0, 0, 3), years, years + 2, codes, codes, codes == 0
+        torch.empty(3, 4, 4, 3), nothing, years, years + 2, codes, codes, codes == 0, years, weights
     )
     loss = AuxiliaryHeads().label_loss(torch.randn(3, 2048), batch, sigma=3.0)
     assert torch.isfinite(loss)
@@ -221,7 +211,7 @@ def test_a_finished_run_stays_as_it_is(unbroken: Path) -> None:
     assert info.metrics["validation"]["all"]["count"] == 3
     assert info.init == "none"
     assert info.recipe["teacher"] == "w600k_mbf.onnx"
-    assert info.recipe["age_teacher"] == "network.onnx"
+    assert info.recipe["age_teachers"] == ["network.onnx", "recogniser"]
 
 
 def test_a_run_cannot_go_on_with_other_choices(unbroken: Path) -> None:

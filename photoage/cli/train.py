@@ -113,8 +113,18 @@ def cache_folder(cache: Path | None) -> Path:
 )
 @click.option(
     "--age-teacher",
-    metavar="FILE.onnx",
-    help="Another face network to learn from as well (docs/training.md).",
+    "age_teachers",
+    multiple=True,
+    metavar="recogniser|FILE.onnx",
+    help="Face network whose features, and the ages that they tell, are learnt too (docs/training.md).",
+)
+@click.option(
+    "--taught",
+    type=BySetType(),
+    multiple=True,
+    metavar="[SET=]WEIGHT",
+    help="How much the ages that the age teachers tell count, for all sets or for one"
+    f" [default: {DEFAULTS.taught_weight:g}].",
 )
 @click.option(
     "--freeze",
@@ -209,7 +219,7 @@ def train(
     splits: Path | None,
     init: str,
     teacher: str,
-    age_teacher: str | None,
+    age_teachers: tuple[str, ...],
     schedule: Schedule | None,
     epochs: int | None,
     workers: int | None,
@@ -218,6 +228,7 @@ def train(
     cache: Path | None,
     shares: tuple[tuple[str, float], ...],
     prints: tuple[tuple[str, float], ...],
+    taught: tuple[tuple[str, float], ...],
     **choices: Any,
 ) -> None:
     """Train the age model on UTKFace, on your own labelled photos, or on both.
@@ -238,19 +249,25 @@ def train(
     if schedule is not None and epochs is not None:
         raise click.UsageError("give --schedule or --epochs, not both")
     from photoage.ages.predictor import choose_device
-    from photoage.training.run import TrainJob, default_teacher, run_training
+    from photoage.training.age_teacher import RECOGNISER
+    from photoage.training.networks import default_teacher
+    from photoage.training.run import TrainJob, run_training
 
     if teacher == "default":
         teacher = str(default_teacher())
     config = TrainConfig(
         init=init if init in ("imagenet", "none") else str(Path(init).expanduser().absolute()),
         teacher=None if teacher == "none" else str(Path(teacher).expanduser().absolute()),
-        age_teacher=None if age_teacher is None else str(Path(age_teacher).expanduser().absolute()),
+        age_teachers=tuple(
+            name if name == RECOGNISER else str(Path(name).expanduser().absolute()) for name in age_teachers
+        ),
         schedule=schedule or scaled_schedule(DEFAULTS.schedule, epochs or DEFAULTS.epochs),
         workers=workers or _loader_workers(choose_device(device).type),
-        shares=tuple(sorted(dict(shares).items())),
-        print_share=dict(prints).pop("", DEFAULTS.print_share),
-        prints=tuple(sorted((name, share) for name, share in dict(prints).items() if name)),
+        shares=_by_set(shares),
+        print_share=dict(prints).get("", DEFAULTS.print_share),
+        prints=_by_set(prints),
+        taught_weight=dict(taught).get("", DEFAULTS.taught_weight),
+        taught=_by_set(taught),
         **choices,
     )
     job = TrainJob(data, out.absolute(), cache_folder(cache), splits, device, resume, workers)
@@ -271,6 +288,11 @@ def train(
                    f" bias {metrics['bias']:+.2f} years over {metrics['count']} faces")  # fmt: skip
     if trained.curve is not None:
         context.say(f"learning curve: {trained.curve}")
+
+
+def _by_set(values: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    """Without the value for all sets; the last one given for a set counts."""
+    return tuple(sorted((name, value) for name, value in dict(values).items() if name))
 
 
 def _loader_workers(device: str) -> int:

@@ -48,20 +48,25 @@ def random_geometry(size: int, rng: np.random.Generator) -> np.ndarray:
         scale *= math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))
         shift = rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2) * size
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]])
-    if rng.random() < 0.5:
+    return _geometry(np.array([[cos, -sin], [sin, cos]]), size, shift, mirrored=rng.random() < 0.5)
+
+
+def plain_geometry(size: int, mirrored: bool) -> np.ndarray:
+    """The matrix (2, 3) of the face as a scan sees it, or of its mirror image."""
+    return _geometry(size / FRAME_SIZE * np.eye(2), size, np.zeros(2), mirrored)
+
+
+def is_mirrored(geometry: np.ndarray) -> bool:
+    return bool(np.linalg.det(geometry[:, :2]) < 0)
+
+
+def _geometry(linear: np.ndarray, size: int, shift: np.ndarray, mirrored: bool) -> np.ndarray:
+    if mirrored:
         linear = linear @ np.array([[-1.0, 0.0], [0.0, 1.0]])
     frame_centre = FRAME_MARGIN + (FRAME_SIZE - 1) / 2
     crop_centre = (size - 1) / 2
     offset = crop_centre + shift - linear @ np.array([frame_centre, frame_centre])
     return np.column_stack([linear, offset])
-
-
-def resized(geometry: np.ndarray, size: int, other: int) -> np.ndarray:
-    """The matrix (2, 3) for a crop of `other` pixels that shows what `geometry` shows in `size` pixels."""
-    scale = other / size
-    offset = (scale - 1) / 2  # the centres of pixels, not their corners, have whole numbers
-    return np.asarray(geometry * scale + np.array([[0.0, 0.0, offset], [0.0, 0.0, offset]]))
 
 
 def _jitter_colour(crop: ImageArray, rng: np.random.Generator) -> ImageArray:

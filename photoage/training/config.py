@@ -21,7 +21,7 @@ class TrainConfig:
     name: str = "photoage-resnet50"
     init: str = "imagenet"
     teacher: str | None = None
-    age_teacher: str | None = None
+    age_teachers: tuple[str, ...] = ()  # files; `recogniser` is the one that photoage comes with
     freeze: str | None = None  # the layer up to which, from the first on, nothing is trained
     schedule: Schedule = ((112, 8),)
     batch_size: int = 96
@@ -38,8 +38,9 @@ class TrainConfig:
     label_sigma: float = 3.0
     distill_weight: float = 0.7
     distill_until: float = 0.7  # share of the run after which the teacher is not asked any more
-    features_weight: float = 1.0  # of the features of the age teacher,
-    taught_weight: float = 0.3  # ... and of the ages that they tell
+    features_weight: float = 1.0  # of the features of the age teachers,
+    taught_weight: float = 1.0  # ... and of the ages that they tell
+    taught: tuple[tuple[str, float], ...] = ()  # the same by set
     ema: float = 0.998
     seed: int = 0
     workers: int = 1

@@ -8,10 +8,7 @@ Nothing of this module is part of a checkpoint.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +19,7 @@ from photoage.ages.predictor import MAX_AGE
 from photoage.errors import CheckpointError, DeviceError
 from photoage.training.dataset import UNKNOWN
 from photoage.training.loaders import LabelledBatch
+from photoage.training.networks import onnx_session
 
 TEACHER_SIZE = 112
 MAP_TENSORS = ("473", "505")  # (N, 256, 14, 14) and (N, 256, 7, 7) in w600k_mbf's graph
@@ -76,27 +74,6 @@ class Teacher:
             for name, value in zip(MAP_TENSORS, maps, strict=True)
         ]
         return [*standard, embedding]
-
-
-def onnx_session(model: str | bytes, device: torch.device, threads: int) -> Any:
-    """An ONNX Runtime session of a file or its content, on the device.
-
-    Raises `DeviceError` when a GPU was asked for and not got, and onnxruntime's own errors.
-    """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    providers = ["CPUExecutionProvider"]
-    if device.type == "cuda":
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
-        providers.insert(0, "CUDAExecutionProvider")
-    session = onnxruntime.InferenceSession(model, options, providers=providers)
-    if providers[0] not in session.get_providers():
-        raise DeviceError("onnxruntime could not start its CUDA provider (see `photoage doctor`)")
-    return session
 
 
 class AuxiliaryHeads(nn.Module):

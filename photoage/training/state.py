@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from photoage.ages.model import AgeModel, initial_model
 from photoage.errors import DataError
 from photoage.files import replacing_path
-from photoage.training.age_teacher import AgeTeacherHeads
 from photoage.training.config import FREEZABLE, TrainConfig
 from photoage.training.distill import AuxiliaryHeads, Teacher
 
+FEATURES = 2048  # that the model pools
 FREE_TO_CHANGE = ("workers", "save_every", "log_every")  # on resuming: they do not affect the weights
 
 
@@ -27,12 +28,12 @@ class TrainState:
     """The tensors of a run and the next batch to see; saved as safetensors, never pickled."""
 
     def __init__(self, config: TrainConfig, device: torch.device, taught: Sequence[int] = ()) -> None:
-        """`taught` are the widths of an age teacher's features."""
+        """`taught` are the widths of the age teachers' features."""
         torch.manual_seed(config.seed)
         self.model = initial_model(config.init).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = AveragedModel(self.model, avg_fn=partial(_moved, config.ema), use_buffers=True).eval()
         self.heads = AuxiliaryHeads().to(device)
-        self.taught = AgeTeacherHeads(taught).to(device) if taught else None
+        self.taught = nn.Linear(FEATURES, sum(taught)).to(device) if taught else None
         self.frozen = _freeze(self.model, config.freeze)
         trained = [self.model, self.heads, *([self.taught] if self.taught else [])]
         everything = [parameter for module in trained for parameter in module.parameters()]
@@ -61,7 +62,7 @@ class TrainState:
         assert isinstance(module, AgeModel)
         return module
 
-    def _modules(self) -> dict[str, torch.nn.Module]:
+    def _modules(self) -> dict[str, nn.Module]:
         """What is saved, by its name there."""
         modules = {"model": self.model, "ema": self.ema, "heads": self.heads}
         return modules | ({"taught": self.taught} if self.taught else {})
@@ -110,7 +111,7 @@ class TrainState:
             teacher.statistics = {k: v.to(teacher.device) for k, v in under("teacher.").items()}
 
 
-def _freeze(model: AgeModel, last: str | None) -> list[torch.nn.Module]:
+def _freeze(model: AgeModel, last: str | None) -> list[nn.Module]:
     """The parts of the backbone up to `last`, which get no gradients any more."""
     names = FREEZABLE[: FREEZABLE.index(last) + 1] if last else ()
     parts = [model.backbone.get_submodule(name) for name in names]
