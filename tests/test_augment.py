@@ -43,7 +43,7 @@ def test_views_differ_but_stay_pictures_of_the_face(frame: ImageArray) -> None:
     views = [view(frame, 64, (seed,)) for seed in range(60)]
     assert {each.shape for each in views} == {(64, 64, 3)}
     assert {each.dtype for each in views} == {np.dtype(np.uint8)}
-    assert len({each.tobytes() for each in views}) == 60
+    assert len({each.tobytes() for each in views}) > 50, "a few are as a scan sees the face"
     plain = cv2.resize(frame[12:-12, 12:-12], (64, 64), interpolation=cv2.INTER_AREA).astype(float)
     average = np.mean([each.astype(float) + each[:, ::-1] for each in views], axis=0) / 2
     symmetric = (plain + plain[:, ::-1]) / 2

@@ -287,6 +287,8 @@ def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
         (["--batch-size", "1"], 2, "'--batch-size'"),
         (["--share", "0.5"], 2, "--share needs the name of a set"),
         (["--share", "utkface=2"], 2, "does not end in a number from 0 to 1"),
+        (["--taught", "utkface=101"], 2, "does not end in a number from 0 to 100"),
+        (["--taught", "family=3"], 2, "no training photo is of the set 'family'"),
         (["--share", "family=0.5"], 2, "no training photo is of the set 'family' (sets: utkface)"),
         (["--noisy", "family"], 2, "no training photo is of the set 'family'"),
         (["--teacher", "missing.onnx"], 1, "missing.onnx: not usable as a teacher"),

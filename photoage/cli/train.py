@@ -40,6 +40,9 @@ class BySetType(click.ParamType[tuple[str, float]]):
 
     name = "share"
 
+    def __init__(self, most: int = 1) -> None:
+        self.most = most
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, float]:
@@ -50,8 +53,8 @@ class BySetType(click.ParamType[tuple[str, float]]):
             share = float(number)
         except ValueError:
             share = -1.0
-        if not 0 <= share <= 1:
-            self.fail(f"{value!r} does not end in a number from 0 to 1", param, ctx)
+        if not 0 <= share <= self.most:
+            self.fail(f"{value!r} does not end in a number from 0 to {self.most}", param, ctx)
         return name, share
 
 
@@ -120,7 +123,7 @@ def cache_folder(cache: Path | None) -> Path:
 )
 @click.option(
     "--taught",
-    type=BySetType(),
+    type=BySetType(most=100),
     multiple=True,
     metavar="[SET=]WEIGHT",
     help="How much the ages that the age teachers tell count, for all sets or for one"

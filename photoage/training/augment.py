@@ -12,9 +12,9 @@ from photoage.records import ImageArray
 from photoage.training.dataset import FRAME_MARGIN, FRAME_SIZE
 
 AFFINE_SHARE = 0.7
-MAX_ROTATION = math.radians(12)
-MAX_LOG_SCALE = 0.10
-MAX_SHIFT = 0.04  # of the frame
+MAX_ROTATION = math.radians(7)
+MAX_LOG_SCALE = 0.06
+MAX_SHIFT = 0.025  # of the frame
 
 
 def augmented_crop(
@@ -27,15 +27,15 @@ def augmented_crop(
     occlusion.
     """
     crop = warp(frame, geometry, size)
-    if rng.random() < 0.8:
+    if rng.random() < 0.6:
         crop = _jitter_colour(crop, rng)
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         crop = _lose_detail(crop, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.12:
         quality = int(rng.integers(30, 95))
         _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
         crop = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
-    if rng.random() < 0.25:
+    if rng.random() < 0.08:
         crop = _occlude(crop, rng)
     return crop
 
