@@ -46,7 +46,8 @@ def test_every_orientation_and_format_of_one_face_agrees(rows: dict[str, list[Fa
         assert (face.photo_width, face.photo_height) == (384, 512), name
         for side in ("x1", "y1", "x2", "y2"):
             assert abs(getattr(face, side) - getattr(first, side)) <= 0.03 * 384, (name, side)
-        assert abs(face.age - first.age) <= 2, name
+        # Another compression is another picture; a turn changes only which way rounding goes.
+        assert abs(face.age - first.age) <= (1 if name.startswith("orientations") else 3), name
 
 
 @pytest.mark.slow
