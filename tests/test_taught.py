@@ -33,6 +33,13 @@ FRAME = FRAME_SIZE + 2 * FRAME_MARGIN
 CONFIG = TrainConfig()
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(
+        1
+    )  # as many as there are cores, in each of the processes that test, wait for each other
+
+
 @pytest.fixture(scope="module")
 def frame() -> ImageArray:
     return portraits()[0][18:-18, 18:-18].copy()
