@@ -55,6 +55,15 @@ def test_nearest_pairs_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     assert (np.isin(some, [3, 50]).any(axis=1)).all()
 
 
+def test_a_few_new_faces_among_many_need_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = faces_of([1] * 20 + list(range(10, 50))).embeddings
+    few = np.array([3, 7, 50])
+    exactly = nearest_pairs(vectors, few, 5, 0.0)
+    monkeypatch.setattr(neighbours, "EXACT", 5)
+    monkeypatch.setattr(neighbours, "_indexed", lambda *_: pytest.fail("all faces were indexed"))
+    assert (nearest_pairs(vectors, few, 5, 0.0) == exactly).all()
+
+
 def test_two_faces_of_one_photo_are_two_persons() -> None:
     faces = faces_of([1] * 6)
     faces.photo[:2] = 0
