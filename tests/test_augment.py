@@ -131,7 +131,8 @@ def test_a_loader_that_begins_in_the_middle_gives_the_same_batches(
         for batch in (got := list(loader)):
             assert batch.crops.shape == (2, 48, 48, 3)
             assert batch.taught.tolist() == (batch.low + 1).tolist()
-            assert batch.taught_weight.tolist() == [0.5 if age == 8 else 1.0 for age in batch.low.tolist()]
+            expected = [0.25 if age == 8 else max(0.0, (age - 5) / 8) for age in batch.low.tolist()]
+            assert batch.taught_weight.tolist() == expected, "small children learn from their labels"
             assert [[first + second for first, second in batch.features.tolist()]] == [batch.low.tolist()]
             mirrored.extend((batch.features[:, 0] != 0).tolist())
             assert batch.ethnicity.tolist() == [age % 5 for age in batch.low.tolist()]

@@ -18,7 +18,7 @@ from photoage.training.augment import augmented_crop, is_mirrored, random_geomet
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
 from photoage.training.prints import old_print
-from photoage.training.taught import TaughtFaces, no_teacher
+from photoage.training.taught import TaughtFaces, no_teacher, taught_share
 
 Key = tuple[int, int, int]  # epoch, step, row: what decides the random draws of a view
 
@@ -68,7 +68,8 @@ class TrainingFaces(Dataset[LabelledBatch]):
         prints, weights, noisy = dict(config.prints), dict(config.taught), set(config.noisy)
         sets = [sample.set for sample in faces.samples]
         self.print_share = np.array([prints.get(name, config.print_share) for name in sets])
-        self.taught_weight = np.array([weights.get(name, config.taught_weight) for name in sets], np.float32)
+        by_set = np.array([weights.get(name, config.taught_weight) for name in sets], np.float32)
+        self.taught_weight = by_set * taught_share(self.labels["age"])
         self.noisy = np.array([name in noisy for name in sets])
 
     def __len__(self) -> int:
