@@ -61,6 +61,10 @@ def test_a_cpu_estimates_in_8_bits_as_in_float(crops: torch.Tensor) -> None:
     assert float(difference.max()) < 1.5
 
 
+def test_the_shipped_8_bit_form_names_no_path_of_the_machine_that_made_it() -> None:
+    assert b"site-packages" not in int8_path(default_checkpoint()).read_bytes()
+
+
 def test_fewer_threads_are_for_its_own_work_only(
     crops: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +122,7 @@ def test_quantise_makes_the_8_bit_form_beside_the_checkpoint(tmp_path: Path, cro
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == str(int8_path(checkpoint))
+    assert b"site-packages" not in int8_path(checkpoint).read_bytes(), "paths of the machine that made it"
     made, exact = Predictor(checkpoint, CPU), Predictor(checkpoint, CPU, "float")
     assert made.precision == "int8"
     assert float((made.predict(crops) - exact.predict(crops)).abs().mean()) < 1.5

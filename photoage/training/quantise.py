@@ -137,10 +137,12 @@ class _Batches:
 
 
 def _sign(path: Path, sha256: str) -> None:
-    """Record in the ONNX file which checkpoint it was made from."""
+    """Record in the ONNX file which checkpoint it was made from, and not where on whose machine."""
     import onnx
 
     model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.ClearField("metadata_props")  # the exporter's stack traces, with their paths
     onnx.helper.set_model_props(model, {SOURCE_KEY: sha256})
     onnx.save(model, str(path))
 
