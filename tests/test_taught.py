@@ -35,9 +35,8 @@ CONFIG = TrainConfig()
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    torch.set_num_threads(
-        1
-    )  # as many as there are cores, in each of the processes that test, wait for each other
+    # As many as there are cores, in each of the processes that test, would wait for each other.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
