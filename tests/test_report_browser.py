@@ -266,7 +266,7 @@ def test_the_keyboard_reaches_every_face(many: Opened) -> None:
     assert page.locator(".card").last.get_attribute("aria-posinset") == str(MANY)
     assert page.locator(".card").last.get_attribute("aria-setsize") == str(MANY)
     page.mouse.wheel(0, -200_000)
-    page.wait_for_function("scrollY === 0")
+    page.wait_for_function("() => scrollY === 0")
     page.wait_for_timeout(100)
     assert page.evaluate(position) == str(MANY - 1)  # out of sight, yet the focus is not lost
     page.keyboard.press("Home")
@@ -277,7 +277,7 @@ def test_a_filter_far_down_shows_its_first_faces(many: Opened) -> None:
     page = many.page
     page.evaluate("scrollTo(0, 30000)")
     page.locator("#low-number").fill("60")
-    page.wait_for_function("document.querySelector('.card a').dataset.position === '0'")
+    page.wait_for_function("() => document.querySelector('.card a').dataset.position === '0'")
     assert page.locator(".card").first.is_visible()
     assert min(ages(page)) >= 60
 
