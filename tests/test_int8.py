@@ -21,6 +21,7 @@ from photoage.ages.predictor import Predictor
 from photoage.cli import cli
 from photoage.errors import CheckpointError, DeviceError
 from photoage.models import default_checkpoint
+from photoage.training.quantise import QuantiseJob, calibration_crops
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +127,10 @@ def test_quantise_makes_the_8_bit_form_beside_the_checkpoint(tmp_path: Path, cro
     made, exact = Predictor(checkpoint, CPU), Predictor(checkpoint, CPU, "float")
     assert made.precision == "int8"
     assert float((made.predict(crops) - exact.predict(crops)).abs().mean()) < 1.5
+    job = QuantiseJob(checkpoint, (tmp_path / "data",), tmp_path)
+    calibrating = torch.from_numpy(calibration_crops(job, exact.info.crop_size))
+    change = made.predict(calibrating).mean() - exact.predict(calibrating).mean()
+    assert abs(float(change)) < 0.001, "8 bits move the mean"
 
 
 def test_quantising_without_training_images_is_refused(tmp_path: Path) -> None:
