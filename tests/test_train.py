@@ -97,6 +97,7 @@ def tiny_config(folder: Path) -> TrainConfig:
         age_teachers=(str(face_network(folder / "network.onnx")), "recogniser"),
         schedule=((64, 1), (80, 1)),
         batch_size=4,
+        balanced=("utkface",),
         warmup_steps=1,
         log_every=1,
     )
@@ -134,7 +135,7 @@ def test_labels_without_gender_and_ethnicity_give_a_loss() -> None:
     codes, years = torch.full((3,), UNKNOWN), torch.tensor([10.0, 20.0, 30.0])
     nothing, weights = torch.empty(3, 0), torch.ones(3)
     batch = LabelledBatch(
-        torch.empty(3, 4, 4, 3), nothing, years, years + 2, codes, codes, codes == 0, years, weights
+        torch.empty(3, 4, 4, 3), nothing, years, years + 2, codes, codes, codes == 0, codes, years, weights
     )
     loss = AuxiliaryHeads().label_loss(torch.randn(3, 2048), batch, sigma=3.0)
     assert torch.isfinite(loss)
@@ -291,6 +292,7 @@ def test_from_images_to_a_checkpoint_that_predicts(tmp_path: Path) -> None:
         (["--taught", "family=3"], 2, "no training photo is of the set 'family'"),
         (["--share", "family=0.5"], 2, "no training photo is of the set 'family' (sets: utkface)"),
         (["--noisy", "family"], 2, "no training photo is of the set 'family'"),
+        (["--balance", "family"], 2, "no training photo is of the set 'family'"),
         (["--teacher", "missing.onnx"], 1, "missing.onnx: not usable as a teacher"),
         (["--age-teacher", "missing.onnx"], 1, "missing.onnx: not usable as an age teacher"),
         (["--splits", "{splits}"], 1, "no image of the data is in the split val"),

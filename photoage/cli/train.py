@@ -185,6 +185,13 @@ def cache_folder(cache: Path | None) -> Path:
     help="Set in which some photos may show somebody else: errors far off teach nothing.",
 )
 @click.option(
+    "--balance",
+    "balanced",
+    multiple=True,
+    metavar="SET",
+    help="Set whose estimates are to be right on average in every decade of age: none too old or too young.",
+)
+@click.option(
     "--rare-ages",
     type=click.FloatRange(0, 1),
     default=DEFAULTS.rare_ages,

@@ -32,6 +32,7 @@ class TrainConfig:
     rare_ages: float = 0.35  # how much oftener faces of rare ages are drawn, see sampling.py
     print_share: float = 0.35  # of the views that look like old prints
     prints: tuple[tuple[str, float], ...] = ()  # the same by set
+    balanced: tuple[str, ...] = ()  # sets to be right on average in every decade, see balance.py
     noisy: tuple[str, ...] = ()  # sets in which some photos may show somebody else
     huber_years: float = 3.0  # errors beyond this count linearly: labels are noisy
     noisy_years: float = 15.0  # errors beyond this teach nothing in a noisy set

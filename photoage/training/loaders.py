@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from photoage.records import ImageArray
 from photoage.training.augment import augmented_crop, is_mirrored, random_geometry
+from photoage.training.balance import balance_groups
 from photoage.training.config import TrainConfig
 from photoage.training.dataset import AlignedFaces, labels_of
 from photoage.training.prints import old_print
@@ -29,8 +30,9 @@ class LabelledBatch:
     D = 0 without them; the rest (N,).
 
     `low` and `high` float32, the lowest and highest age in years that a face may have; `gender` and
-    `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's; `taught` float32, the
-    age in years that the features tell, and `taught_weight` float32 of it in the loss.
+    `ethnicity` int64 codes; `noisy` bool, whether the label may be another person's; `group` int64, of those
+    that are balanced; `taught` float32, the age in years that the features tell, and `taught_weight` float32
+    of it in the loss.
     """
 
     crops: torch.Tensor
@@ -40,6 +42,7 @@ class LabelledBatch:
     gender: torch.Tensor
     ethnicity: torch.Tensor
     noisy: torch.Tensor
+    group: torch.Tensor
     taught: torch.Tensor
     taught_weight: torch.Tensor
 
@@ -71,6 +74,7 @@ class TrainingFaces(Dataset[LabelledBatch]):
         by_set = np.array([weights.get(name, config.taught_weight) for name in sets], np.float32)
         self.taught_weight = by_set * taught_share(self.labels["age"])
         self.noisy = np.array([name in noisy for name in sets])
+        self.group = balance_groups(faces.samples, config.balanced)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -89,7 +93,8 @@ class TrainingFaces(Dataset[LabelledBatch]):
         rows = [row for _, _, row in keys]
         labels = (self.labels[name][rows] for name in ("low", "high", "gender", "ethnicity"))
         features = self.taught.features[mirrored.astype(np.intp), rows]
-        arrays = (*labels, self.noisy[rows], self.taught.ages[rows], self.taught_weight[rows])
+        known = (self.noisy, self.group, self.taught.ages, self.taught_weight)
+        arrays = (*labels, *(each[rows] for each in known))
         return LabelledBatch(*map(torch.from_numpy, (crops, features, *arrays)))
 
 

@@ -123,7 +123,7 @@ def train(
         raise DataError(
             f"{len(training.samples)} training faces do not fill one batch of {config.batch_size}"
         )
-    named = (*dict(config.prints), *dict(config.taught), *config.noisy)
+    named = (*dict(config.prints), *dict(config.taught), *config.noisy, *config.balanced)
     check_sets(named, (sample.set for sample in training.samples))
     weights = draw_weights(training.samples, dict(config.shares), config.rare_ages)
     if (drawn := np.count_nonzero(weights)) < config.batch_size:
@@ -278,6 +278,8 @@ def _losses(
         unlike = feature_loss(run.state.taught(pooled), batch.features, run.taught.widths)
         parts["features"] = config.features_weight * unlike
         parts["taught age"] = taught_age_loss(age, batch.taught, batch.taught_weight, config)
+    if run.state.balance is not None:
+        parts["balance"] = run.state.balance(age, batch.low, batch.high, batch.group)
     return parts
 
 

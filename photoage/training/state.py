@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from photoage.ages.model import AgeModel, initial_model
 from photoage.errors import DataError
 from photoage.files import replacing_path
+from photoage.training.balance import Balance
 from photoage.training.config import FREEZABLE, TrainConfig
 from photoage.training.distill import AuxiliaryHeads, Teacher
 
@@ -34,6 +35,7 @@ class TrainState:
         self.ema = AveragedModel(self.model, avg_fn=partial(_moved, config.ema), use_buffers=True).eval()
         self.heads = AuxiliaryHeads().to(device)
         self.taught = nn.Linear(FEATURES, sum(taught)).to(device) if taught else None
+        self.balance = Balance(len(config.balanced)).to(device) if config.balanced else None
         self.frozen = _freeze(self.model, config.freeze)
         trained = [self.model, self.heads, *([self.taught] if self.taught else [])]
         everything = [parameter for module in trained for parameter in module.parameters()]
@@ -65,7 +67,8 @@ class TrainState:
     def _modules(self) -> dict[str, nn.Module]:
         """What is saved, by its name there."""
         modules = {"model": self.model, "ema": self.ema, "heads": self.heads}
-        return modules | ({"taught": self.taught} if self.taught else {})
+        optional = {"taught": self.taught, "balance": self.balance}
+        return modules | {name: module for name, module in optional.items() if module is not None}
 
     def save(self, path: Path, config: TrainConfig, teacher: Teacher | None) -> None:
         """Write the state, whole or not at all. Raises `PhotoageError`."""
