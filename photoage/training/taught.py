@@ -141,7 +141,7 @@ def _right_on_average(ages: FloatArray, samples: Sequence[Sample], config: Train
     for name in np.unique(sets):
         rows = sets == name
         near = np.exp(-(((ages[rows] - grid) / width) ** 2) / 2)
-        # A face far from all others on the grid has next to no weight: nothing is known there.
+        # Where no face is near, weights are next to nothing, and nothing is known.
         total = near.sum(axis=1) + 1e-9
         faces = total**2 / (near**2).sum(axis=1).clip(1e-9)
         mean_error = near @ error[rows] / total * faces / (faces + DOUBTED_FACES)
