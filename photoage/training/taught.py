@@ -133,8 +133,9 @@ def _taught_ages(
 
 def _right_on_average(ages: FloatArray, samples: Sequence[Sample], config: TrainConfig) -> FloatArray:
     """Taught ages (N,) without the mean error of those of the same set and about the same taught age."""
-    labels, sets = labels_of(samples), np.array([sample.set for sample in samples])
-    error = (ages - (labels["low"] + labels["high"]) / 2).clip(-config.noisy_years, config.noisy_years)
+    sets = np.array([sample.set for sample in samples])
+    most = 2 * config.huber_years  # of one face: labels are noisy
+    error = (ages - labels_of(samples)["age"]).clip(-most, most)
     grid = np.arange(MAX_AGE + 1)[:, None]
     width = np.maximum(NEAR, NEAR_SHARE * grid)
     moved = ages.copy()
